@@ -1,0 +1,248 @@
+"""Prepares Theano 1.0.5 and Lasagne 0.1 for today's machines, before their first import.
+
+`prepare` chooses a BLAS, OpenMP, compiler flags and floatX. Its choices have the lowest priority: whatever THEANO_FLAGS
+or a theanorc file says wins. `nets` calls it when it is imported, so that only code that imports Theano or Lasagne
+before `nets` has to call it itself.
+"""
+
+import configparser
+import contextlib
+import ctypes
+import ctypes.util
+import importlib.metadata
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+import tempfile
+import types
+
+from utils.errors import UserError
+
+__all__ = ["prepare", "describe"]
+
+# Vectorized exp, log and sqrt, without what -ffast-math costs in correctness: NaN and infinity stay what they are, and
+# sums are not reordered (the order would depend on how a buffer is aligned, and with it the last bits of a run that is
+# resumed). __FAST_MATH__ keeps glibc's vector functions, which GCC drops with -fno-finite-math-only. Theano adds the
+# equivalent of -march=native itself, in a form that is safe where machines share a home directory.
+CXXFLAGS = "-O3 -ffast-math -fno-finite-math-only -fno-associative-math -D__FAST_MATH__"
+
+_INSTALL = "install the pinned packages: python3.11 -m pip install -r requirements.txt (or use `make demo`)"
+_blas = None
+
+
+def prepare():
+    """Imports Theano and Lasagne, configured. Calling it again does nothing.
+
+    Raises
+    ------
+    UserError
+        if Python, numpy, the C++ compiler, THEANO_FLAGS or the GPU set-up cannot work with Theano 1.0.5.
+    """
+    if "lasagne" in sys.modules:
+        return
+    if "theano" not in sys.modules:
+        _check_python()
+        _check_packages()
+        flags = _user_flags()
+        _check_flags(flags)
+        _check_compiler(flags)
+        _set_thread_environment()
+        _import_theano(flags)
+    _import_lasagne()
+
+
+def describe():
+    """What a run's results may depend on: versions, device, BLAS, threads and compiler flags, as a dict of strings."""
+    import theano
+
+    versions = {name: importlib.metadata.version(name) for name in ("Theano", "Lasagne", "numpy", "scipy")}
+    return {
+        "python": sys.version.split()[0], **versions,
+        "device": theano.config.device, "floatX": theano.config.floatX,
+        "blas": _blas or theano.config.blas.ldflags or "none", "openmp": str(theano.config.openmp),
+        "threads": os.environ.get("OMP_NUM_THREADS") or str(_available_cores()),
+        "cxxflags": theano.config.gcc.cxxflags,
+    }
+
+
+def _available_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _check_python():
+    if sys.version_info[:2] != (3, 11):
+        raise UserError("Python 3.11 is needed, this is %s: run the script with python3.11" % sys.version.split()[0])
+
+
+def _check_packages():
+    for name in ("Theano", "Lasagne", "numpy"):
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            raise UserError(f"{name} is not installed; {_INSTALL}") from None
+        if name == "numpy" and tuple(int(part) for part in version.split(".")[:2]) >= (1, 24):
+            raise UserError(f"Theano 1.0.5 does not work with numpy {version}: python -m pip install numpy==1.23.5")
+
+
+def _user_flags():
+    """The user's Theano settings as {"section.option": value}; options of no section are global."""
+    flags = {}
+    rc_files = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read([os.path.expanduser(name) for name in rc_files])
+    except configparser.Error as error:
+        raise UserError(f"a theanorc file cannot be read: {' '.join(str(error).split())}") from None
+    for section in parser.sections():
+        for option, value in parser.items(section):
+            flags[option if section == "global" else f"{section}.{option}"] = value
+    flags.update(_theano_flags())
+    return flags
+
+
+def _theano_flags():
+    splitter = shlex.shlex(os.environ.get("THEANO_FLAGS", ""), posix=True)
+    splitter.whitespace = ","
+    splitter.whitespace_split = True
+    try:
+        pairs = [part.strip().partition("=") for part in splitter]
+    except ValueError as error:
+        raise UserError(f"THEANO_FLAGS cannot be read: {error}") from None
+    return {key: value for key, separator, value in pairs if separator}
+
+
+def _check_flags(flags):
+    """Answers the flags of the original's command line, which belong to Theano before 1.0, with today's."""
+    old = [f"{key}={value}" for key, value in flags.items() if _todays_flag(key, value) != f"{key}={value}"]
+    if old:
+        today = [_todays_flag(key, value) for key, value in (_theano_flags() or flags).items()]
+        raise UserError(f"{', '.join(old)} was for Theano before 1.0 (or its theanorc); use today: "
+                        f"THEANO_FLAGS={','.join(today)}")
+
+
+def _todays_flag(key, value):
+    if key == "device" and value.startswith("gpu"):
+        return "device=cuda" + value[len("gpu"):]
+    if key in ("lib.cnmem", "cnmem"):
+        return f"gpuarray.preallocate={value}"
+    return f"{key}={value}"
+
+
+def _check_compiler(flags):
+    if "cxx" not in flags and not (shutil.which("g++") or shutil.which("clang++")):
+        raise UserError("no C++ compiler found, and without one Theano is unusably slow: install g++ "
+                        "(Debian, Ubuntu: apt install g++)")
+    if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+        raise UserError("Python.h is missing, which Theano compiles against: install Python's headers "
+                        "(Debian, Ubuntu: apt install python3.11-dev)")
+
+
+def _set_thread_environment():
+    # One OpenMP runtime, GNU's, for MKL and for the code that Theano compiles.
+    os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
+    # The same bits however the operands are aligned and however many threads there are; as fast (docs/performance.md).
+    os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # GNU's default spins for milliseconds, which starves another process on the same cores.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def _load_blas():
+    """Loads a BLAS with its symbols visible to the modules that Theano compiles; returns its name, or None.
+
+    Loaded this way, no path of it stands in the compiler flags: spaces in paths and moved environments do no harm.
+    """
+    candidates = []
+    try:
+        mkl = importlib.metadata.distribution("mkl")
+        candidates += [(f"MKL {mkl.version}", str(file.locate())) for file in mkl.files or ()
+                       if file.name.startswith("libmkl_rt.so")]
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    for name in ("mkl_rt", "openblas", "blis"):
+        candidates.append((name, ctypes.util.find_library(name)))
+    for name, path in candidates:
+        with contextlib.suppress(OSError, AttributeError):
+            if path:
+                ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL).sgemm_
+                return name
+    return None
+
+
+def _import_theano(flags):
+    global _blas
+    settings = {"global": {"floatX": "float32", "openmp": "True"}, "gcc": {"cxxflags": CXXFLAGS}}
+    if "blas.ldflags" not in flags:
+        _blas = _load_blas()
+        # Theano 1.0.5 asks numpy for a BLAS where this is unset, in a way that numpy 1.22 and later no longer answer.
+        # Any flag, even one without effect, makes it call BLAS rather than numpy; the symbols are loaded already.
+        settings["blas"] = {"ldflags": "-lm" if _blas else ""}
+        if not _blas:
+            print("warning: no BLAS found, training will be about 4 times slower: python -m pip install mkl, or "
+                  "apt install libopenblas0", file=sys.stderr)
+
+    import numpy
+    for dtype in (numpy.float32, numpy.float64):
+        # Fills numpy's cache before the compiled code turns subnormal numbers off, which numpy would warn about.
+        numpy.finfo(dtype)
+
+    with _lowest_priority_theanorc(settings):
+        try:
+            import theano
+        except Exception as error:
+            text = " ".join(str(error).split())
+            raise UserError(f"Theano does not start, check THEANO_FLAGS and theanorc: {text}") from error
+
+    device = theano.config.device
+    if device.startswith(("cuda", "opencl")):
+        import theano.gpuarray
+        if not theano.gpuarray.pygpu_activated:
+            raise UserError(f"device={device} was asked for, but Theano cannot use it (its message is above): pygpu, "
+                            "libgpuarray and the driver must be installed; THEANO_FLAGS=device=cpu trains without")
+
+
+@contextlib.contextmanager
+def _lowest_priority_theanorc(settings):
+    parser = configparser.RawConfigParser()
+    parser.read_dict(settings)
+    users = os.environ.get("THEANORC")
+    with tempfile.NamedTemporaryFile("w", prefix="theanorc-") as file:
+        parser.write(file)
+        file.flush()
+        # Of several files, Theano lets the last one win.
+        os.environ["THEANORC"] = os.pathsep.join([file.name, users or "~/.theanorc"])
+        try:
+            yield
+        finally:
+            del os.environ["THEANORC"]
+            if users is not None:
+                os.environ["THEANORC"] = users
+
+
+def _import_lasagne():
+    """Imports Lasagne with what 0.1 expects of setuptools before 80 and of Theano before 0.9."""
+    from theano.tensor.signal import pool
+
+    def max_pool_2d(input, ds, ignore_border=None, st=None, padding=(0, 0), mode="max"):
+        return pool.pool_2d(input, ws=ds, ignore_border=ignore_border, stride=st, pad=padding, mode=mode)
+
+    import theano.tensor.signal
+    if not hasattr(theano.tensor.signal, "downsample"):
+        downsample = types.ModuleType("theano.tensor.signal.downsample")
+        downsample.max_pool_2d = max_pool_2d
+        theano.tensor.signal.downsample = downsample
+        sys.modules[downsample.__name__] = downsample
+
+    pkg_resources = types.ModuleType("pkg_resources")
+    pkg_resources.get_distribution = importlib.metadata.distribution
+    real = sys.modules.get("pkg_resources")
+    sys.modules["pkg_resources"] = pkg_resources
+    try:
+        import lasagne  # noqa: F401
+    finally:
+        del sys.modules["pkg_resources"]
+        if real is not None:
+            sys.modules["pkg_resources"] = real

@@ -1,0 +1,38 @@
+"""Values that change from epoch to epoch. An epoch's number is how many were completed before it: the first is 0."""
+
+from dataclasses import dataclass
+
+__all__ = ["LinearDecay", "LinearWarmUp"]
+
+
+@dataclass(frozen=True)
+class LinearDecay:
+    """`initial` up to epoch `begin`, from there linear to 0 at epoch `end`, then 0.
+
+    The learning rate of the original's scripts; for LeNet-300-100 from 1e-3, begin 100, end 200.
+    """
+
+    initial: float
+    begin: float
+    end: float
+
+    def __call__(self, epoch):
+        if epoch <= self.begin:
+            return self.initial
+        return self.initial * max(0.0, (self.end - epoch) / (self.end - self.begin))
+
+
+@dataclass(frozen=True)
+class LinearWarmUp:
+    """0 up to epoch `begin`, from there linear to 1 at epoch `end`, then 1.
+
+    The weight of the KL term (paper, section 5); in the original's scripts begin is 5 and end 20.
+    """
+
+    begin: float
+    end: float
+
+    def __call__(self, epoch):
+        if epoch <= self.begin:
+            return 0.0
+        return min(1.0, (epoch - self.begin) / (self.end - self.begin))

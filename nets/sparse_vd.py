@@ -1,0 +1,135 @@
+"""Layers with sparse variational dropout (SparseVD).
+
+A weight has the posterior N(theta, sigma^2); theta (`W`) and log sigma^2 (`log_sigma2`) are trained. Where
+log alpha = log sigma^2 - log theta^2 reaches the threshold, the weight is noise and is pruned.
+"""
+
+import lasagne
+import theano.tensor as T
+from lasagne.init import Constant, Normal
+from lasagne.nonlinearities import identity, rectify
+from theano.sandbox.rng_mrg import MRG_RandomStreams
+
+from nets import kl
+
+__all__ = ["SparseVDLayer", "SparseVDDenseLayer"]
+
+#: log alpha is clipped to [-CLIP, CLIP]; outside, its gradient is 0.
+CLIP = 8.0
+#: Added to theta^2 and to the variance of a pre-activation, so that logarithm and square root have finite gradients.
+EPSILON = 1e-8
+
+
+class SparseVDLayer(lasagne.layers.Layer):
+    """Base of the SparseVD layers: everything but the linear map.
+
+    A subclass registers its parameters with :meth:`add_weights` and :meth:`add_biases` and defines
+    :meth:`linear`, the map of an input by weights (a product of matrices, a convolution) without the biases.
+
+    In training, pre-activations are sampled rather than weights (local reparameterization): for the linear map f,
+    their mean is f(A; theta), their variance f(A^2; alpha theta^2). In prediction (`deterministic=True`), the map is
+    f(A; theta [log alpha < threshold]).
+
+    Parameters
+    ----------
+    incoming : a :class:`lasagne.layers.Layer` or a tuple
+        the layer feeding into this layer, or the expected input shape
+    nonlinearity : callable or None
+        applied to the pre-activations; None is the identity
+    threshold : float
+        a weight is pruned where log alpha >= threshold; 3 means a dropout rate of over 0.95
+    train_clip : bool
+        whether pruned weights are left out of the mean in training too (they keep their share of variance and KL)
+
+    References
+    ----------
+    Molchanov, Ashukha, Vetrov (2017), section 4: additive noise reparameterization, and sparse variational dropout for
+    fully-connected and convolutional layers.
+    """
+
+    def __init__(self, incoming, nonlinearity=rectify, threshold=3.0, train_clip=True, **kwargs):
+        super().__init__(incoming, **kwargs)
+        self.nonlinearity = identity if nonlinearity is None else nonlinearity
+        self.threshold = threshold
+        self.train_clip = train_clip
+        # As in Lasagne's own noise layers, the package-wide generator seeds the layer's.
+        self._srng = MRG_RandomStreams(lasagne.random.get_rng().randint(1, 2147462579))
+
+    def add_weights(self, W, log_sigma2, shape):
+        """Registers `W` (theta) and `log_sigma2` (log sigma^2), both of the given shape."""
+        self.W = self.add_param(W, shape, name="W")
+        self.log_sigma2 = self.add_param(log_sigma2, shape, name="log_sigma2", regularizable=False)
+
+    def add_biases(self, b, shape):
+        """Registers the ordinary biases `b`; None leaves them out."""
+        self.b = None if b is None else self.add_param(b, shape, name="b", regularizable=False)
+
+    def linear(self, input, weights):
+        """The layer's linear map of `input` by `weights`, both Theano expressions."""
+        raise NotImplementedError
+
+    def get_log_alpha(self):
+        """log alpha, a Theano expression of the weights' shape, within [-8, 8] and finite for theta = 0 too."""
+        return T.clip(self.log_sigma2 - T.log(T.sqr(self.W) + EPSILON), -CLIP, CLIP)
+
+    def get_mask(self):
+        """1 where a weight is kept (log alpha < threshold), 0 where it is pruned; float, of the weights' shape."""
+        return T.cast(T.lt(self.get_log_alpha(), self.threshold), self.W.dtype)
+
+    def get_kl(self, approximation=kl.molchanov_2017):
+        """The sum of KL(q || p) over the layer's weights in nats, pruned ones included; a Theano scalar."""
+        return T.sum(approximation(self.get_log_alpha()))
+
+    def get_output_for(self, input, deterministic=False, **kwargs):
+        pruned = self.W * self.get_mask()
+        if deterministic:
+            activation = self.linear(input, pruned)
+        else:
+            mean = self.linear(input, pruned if self.train_clip else self.W)
+            variance = self.linear(T.sqr(input), T.exp(self.get_log_alpha()) * T.sqr(self.W))
+            noise = self._srng.normal(mean.shape, dtype=mean.dtype)
+            activation = mean + T.sqrt(variance + EPSILON) * noise
+        if self.b is not None:
+            activation = activation + self.b.dimshuffle("x", 0, *"x" * (activation.ndim - 2))
+        return self.nonlinearity(activation)
+
+
+class SparseVDDenseLayer(SparseVDLayer):
+    """A fully-connected layer with sparse variational dropout.
+
+    Parameters
+    ----------
+    incoming : a :class:`lasagne.layers.Layer` or a tuple
+        the layer feeding into this layer, or the expected input shape; axes after the first are flattened
+    num_units : int
+        the number of units
+    W, log_sigma2 : Theano shared variable, expression, numpy array or callable
+        initial theta and log sigma^2, of shape (inputs, num_units)
+    b : Theano shared variable, expression, numpy array, callable or None
+        initial biases, of shape (num_units,); None leaves them out
+    nonlinearity, threshold, train_clip, **kwargs
+        see :class:`SparseVDLayer`
+
+    Examples
+    --------
+    >>> from lasagne.layers import InputLayer, get_output
+    >>> from nets.sparse_vd import SparseVDDenseLayer
+    >>> network = SparseVDDenseLayer(InputLayer((None, 784)), num_units=300)
+    >>> noisy, pruned = get_output(network), get_output(network, deterministic=True)
+    """
+
+    def __init__(self, incoming, num_units, W=Normal(0.01), b=Constant(0.0), log_sigma2=Constant(-10.0),
+                 nonlinearity=rectify, threshold=3.0, train_clip=True, **kwargs):
+        super().__init__(incoming, nonlinearity, threshold, train_clip, **kwargs)
+        self.num_units = num_units
+        num_inputs = 1
+        for size in self.input_shape[1:]:
+            num_inputs *= size
+        self.add_weights(W, log_sigma2, (num_inputs, num_units))
+        self.add_biases(b, (num_units,))
+
+    def get_output_shape_for(self, input_shape):
+        return (input_shape[0], self.num_units)
+
+    def linear(self, input, weights):
+        return T.dot(input.flatten(2) if input.ndim > 2 else input, weights)

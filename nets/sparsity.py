@@ -1,0 +1,72 @@
+"""How sparse a network is. Biases do not count, neither as weights nor as non-zero ones."""
+
+from collections import namedtuple
+
+import theano
+import theano.tensor as T
+from lasagne.layers import get_all_layers
+
+__all__ = ["LayerSparsity", "counting_function", "compression", "pruned_values"]
+
+
+class LayerSparsity(namedtuple("LayerSparsity", "name weights nonzero")):
+    """A layer's name, number of weights, and number of weights that are not zero after pruning."""
+
+    __slots__ = ()
+
+    @property
+    def sparsity_percent(self):
+        """The share of weights that are zero, in percent."""
+        return 100.0 * (self.weights - self.nonzero) / self.weights
+
+
+def _weight_layers(net):
+    return [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
+
+
+def _mask(layer):
+    """A layer that prunes says itself what it keeps; of any other layer, what is not 0 is kept."""
+    return layer.get_mask() if hasattr(layer, "get_mask") else T.neq(layer.W, 0)
+
+
+def counting_function(net):
+    """Compiles a function without arguments that returns a :class:`LayerSparsity` for each layer with weights.
+
+    The masks are those of the layers' own predictions, computed on the same device.
+    """
+    layers = _weight_layers(net)
+    count = theano.function([], [T.sum(_mask(layer), dtype="int64") for layer in layers])
+
+    def count_layers():
+        return [LayerSparsity(layer.name, int(layer.W.get_value(borrow=True).size), int(nonzero))
+                for layer, nonzero in zip(layers, count())]
+    return count_layers
+
+
+def compression(layers):
+    """Weights over non-zero weights of all given :class:`LayerSparsity`; infinite if none is left.
+
+    References
+    ----------
+    Molchanov, Ashukha, Vetrov (2017), table 1: |W| / |W != 0|.
+    """
+    nonzero = sum(layer.nonzero for layer in layers)
+    return sum(layer.weights for layer in layers) / nonzero if nonzero else float("inf")
+
+
+def pruned_values(net):
+    """The weights and biases of the dense net that predicts as this one does: {"layer.W": array, ...}.
+
+    Pruned weights are 0. Parameters that only training needs (log sigma^2) are left out.
+    """
+    layers = _weight_layers(net)
+    masked = theano.function([], [layer.W * T.cast(_mask(layer), layer.W.dtype) for layer in layers])
+    weights = dict(zip(layers, masked()))
+    values = {}
+    for layer in get_all_layers(net):
+        for param in layer.get_params():
+            if param is getattr(layer, "W", None):
+                values[f"{layer.name}.W"] = weights[layer]
+            elif param is not getattr(layer, "log_sigma2", None):
+                values[f"{layer.name}.{param.name.split('.')[-1]}"] = param.get_value()
+    return values

@@ -1,0 +1,34 @@
+"""Data sets: `load` finds, downloads, checks and prepares one by its name."""
+
+from data import digits, mnist
+from data.dataset import Dataset
+
+__all__ = ["load", "names", "Dataset"]
+
+_LOADERS = {"digits": digits.load, "mnist": mnist.load_mnist, "fashion-mnist": mnist.load_fashion_mnist}
+
+#: The names that `load` knows.
+names = tuple(_LOADERS)
+
+
+def load(name, data_dir=None):
+    """Loads a data set, downloading it if it is on disk nowhere.
+
+    Parameters
+    ----------
+    name : str
+        one of `names`
+    data_dir : str or None
+        the folder that holds the data sets' folders; None is the environment variable SPARSEVD_DATA, or
+        `data/downloads` in the project
+
+    Returns
+    -------
+    :class:`data.dataset.Dataset`
+
+    Raises
+    ------
+    UserError
+        if the files are neither on disk nor to be downloaded, or are not what they should be.
+    """
+    return _LOADERS[name](data_dir)

@@ -1,0 +1,184 @@
+"""Finds a data set's files on disk or downloads them; either way, what is not the genuine content is refused."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from dataclasses import dataclass
+
+import requests
+from tqdm import tqdm
+
+from utils.errors import UserError
+
+__all__ = ["Source", "find_or_download"]
+
+DATA_VARIABLE = "SPARSEVD_DATA"
+MIRROR_VARIABLE = "SPARSEVD_MIRROR"
+DEFAULT_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "downloads")
+CONNECT_SECONDS, STALL_SECONDS = 10, 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set's files are and what they must contain.
+
+    Attributes
+    ----------
+    name : str
+        the data set's, and of its folder
+    mirrors : tuple of str
+        base URLs, tried in order; one in the environment variable SPARSEVD_MIRROR comes first
+    system_folders : tuple of str
+        where a system package may have put the files
+    sha256 : dict
+        file name -> hash of its unpacked content
+    """
+
+    name: str
+    mirrors: tuple
+    system_folders: tuple
+    sha256: dict
+
+
+def find_or_download(source, data_dir=None, unpack=lambda content, name: content):
+    """The unpacked content of each of the source's files, checked.
+
+    Files are looked for in `<data_dir>/<name>`, in `data_dir` itself, and in the system folders, packed or unpacked;
+    what is missing is downloaded to `<data_dir>/<name>`.
+
+    Parameters
+    ----------
+    source : :class:`Source`
+    data_dir : str or None
+        None is the environment variable SPARSEVD_DATA, or `data/downloads` in the project
+    unpack : callable(bytes, file name) -> bytes
+        raises UserError for damaged content
+
+    Returns
+    -------
+    dict
+        file name -> bytes, in the order of `source.sha256`
+
+    Raises
+    ------
+    UserError
+        if a file on disk is not the genuine one, or one is missing and no mirror delivers it.
+    """
+    data_dir = os.path.expanduser(data_dir or os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER)
+    target = os.path.join(data_dir, source.name)
+    contents = {}
+    for name in source.sha256:
+        path = _find(name, (target, data_dir, *source.system_folders))
+        contents[name] = _read(source, name, path, unpack) if path else _download(source, name, target, unpack)
+    return contents
+
+
+def _find(name, folders):
+    for folder in folders:
+        for candidate in (name, name.removesuffix(".gz")):
+            path = os.path.join(folder, candidate)
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def _read(source, name, path, unpack):
+    try:
+        with open(path, "rb") as file:
+            content = unpack(file.read(), path)
+        _check(source, name, content, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{error}; delete or replace it, it is downloaded anew when missing") from None
+    return content
+
+
+def _check(source, name, content, path):
+    found = hashlib.sha256(content).hexdigest()
+    if found != source.sha256[name]:
+        raise UserError(f"{path} is not {source.name}'s {name}: the sha256 of its content is {found[:16]}..., "
+                        f"expected {source.sha256[name][:16]}...")
+
+
+def _download(source, name, folder, unpack):
+    mirrors = [mirror for mirror in (os.environ.get(MIRROR_VARIABLE), *source.mirrors) if mirror]
+    path = os.path.join(folder, name)
+    failures = []
+    try:
+        os.makedirs(folder, exist_ok=True)
+        # The partial file outlives the process, so that the next one resumes it. The lock keeps two of them apart.
+        with open(path + ".part", "ab") as part:
+            fcntl.flock(part, fcntl.LOCK_EX)
+            if os.path.exists(path):
+                return _read(source, name, path, unpack)
+            for mirror in mirrors:
+                url = mirror.rstrip("/") + "/" + name
+                for attempt in ("resume", "from the start"):
+                    resumed = part.seek(0, os.SEEK_END) > 0
+                    try:
+                        _fetch(url, name, part)
+                        with open(part.name, "rb") as file:
+                            content = unpack(file.read(), url)
+                        _check(source, name, content, url)
+                    except requests.RequestException as error:
+                        failures.append(f"{mirror}: {_reason(error)}")
+                        break
+                    except UserError as error:
+                        # What was resumed may have begun as another mirror's archive: once more, from the start.
+                        part.truncate(0)
+                        if not resumed:
+                            failures.append(str(error))
+                            break
+                    else:
+                        os.fsync(part.fileno())
+                        os.replace(part.name, path)
+                        return content
+            if part.seek(0, os.SEEK_END) == 0:
+                os.unlink(part.name)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; name another folder with --data-dir or "
+                        f"{DATA_VARIABLE}") from None
+    urls = ", ".join(mirror + name for mirror in source.mirrors)
+    raise UserError(f"{source.name}'s {name} could not be downloaded ({'; '.join(failures)}). Put it into {folder} "
+                    f"yourself, from one of {urls}; or try without a download: --dataset digits")
+
+
+def _fetch(url, name, part):
+    """Appends to the open file `part` what it lacks of `url`; a server that cannot resume sends it anew."""
+    have = part.seek(0, os.SEEK_END)
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as response:
+        if response.status_code == 416:  # nothing is missing, or the partial file is of something else: the hash tells
+            return
+        response.raise_for_status()
+        if response.status_code != 206:
+            part.truncate(0)
+            have = 0
+        length = int(response.headers.get("Content-Length", 0))
+        with tqdm(desc=name, total=have + length or None, initial=have, unit="B", unit_scale=True, disable=None) as bar:
+            received = 0
+            for chunk in response.iter_content(1 << 16):
+                part.write(chunk)
+                received += len(chunk)
+                bar.update(len(chunk))
+        part.flush()
+        if received < length:
+            raise requests.ConnectionError(f"broke off after {have + received} of {have + length} bytes")
+
+
+def _reason(error):
+    if error.__class__ is requests.HTTPError:
+        return f"HTTP status {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError) and "broke off" in str(error):
+        return str(error)
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.ConnectionError):
+        return "the connection failed" if "timed out" not in str(error) else "the connection stalled"
+    return type(error).__name__

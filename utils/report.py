@@ -1,0 +1,121 @@
+"""What the user reads: a row an epoch, the final table beside the paper's, and the files of a finished run."""
+
+import math
+
+from tabulate import tabulate
+
+from nets import sparsity
+from utils import files, plots, published
+
+__all__ = ["EpochTable", "final_table", "finish", "summarize"]
+
+HEADERS = ("Network", "Method", "Error %", "Sparsity per layer %", "Compression")
+
+
+class EpochTable:
+    """Aligned rows, one an epoch; the first one brings the header.
+
+    Parameters
+    ----------
+    epochs : int
+        how many there will be
+    """
+
+    HEADER_EVERY = 40
+
+    def __init__(self, epochs):
+        self._epochs = epochs
+        self._lines = 0
+
+    def line(self, row):
+        """The text for a row of the history, preceded by the header where one is due."""
+        layers = [key.removeprefix("sparsity_percent_") for key in row if key.startswith("sparsity_percent_")]
+        cells = {
+            "epoch": f"{row['epoch']}/{self._epochs}".rjust(7), "rate": f"{row['learning_rate']:.1e}",
+            "KL wt": f"{row['kl_weight']:5.2f}",
+            "train loss": f"{row['train_loss']:10.4f}", "test loss": f"{row['test_loss']:9.4f}",
+            "train err%": f"{row['train_error_percent']:10.2f}", "test err%": f"{row['test_error_percent']:9.2f}",
+            "KL": f"{row['kl']:9.0f}",
+            **{f"{name} sp%": f"{row[f'sparsity_percent_{name}']:{len(name) + 4}.1f}" for name in layers},
+            "compr.": f"{row['compression']:6.1f}", "sec": f"{row['seconds']:5.1f}"}
+        text = "  ".join(cells.values())
+        if self._lines % self.HEADER_EVERY == 0:
+            text = "  ".join(name.rjust(len(cell)) for name, cell in cells.items()) + "\n" + text
+        self._lines += 1
+        return text
+
+
+def summarize(config, history, layers):
+    """A finished run in one dict, as `summary.json` holds it.
+
+    Parameters
+    ----------
+    config : dict
+        as `config.json` holds it
+    history : list of dict
+    layers : list of :class:`nets.sparsity.LayerSparsity`
+
+    Returns
+    -------
+    dict
+        JSON's types only; `compression` is None if no weight is left
+    """
+    settings, last = config["settings"], history[-1]
+    compression = sparsity.compression(layers)
+    return {
+        "network": settings["network"], "method": settings["method"], "dataset": settings["dataset"],
+        "seed": settings["seed"], "epochs": settings["epochs"], "threshold": settings["threshold"],
+        "test_error_percent": last["test_error_percent"], "train_error_percent": last["train_error_percent"],
+        "test_nll": last["test_nll"],
+        "sparsity_percent": {layer.name: layer.sparsity_percent for layer in layers},
+        "nonzero": {layer.name: layer.nonzero for layer in layers},
+        "weights": {layer.name: layer.weights for layer in layers},
+        "compression": compression if math.isfinite(compression) else None,
+        "seconds": round(sum(row["seconds"] for row in history), 1),
+        "git_commit": config["git_commit"],
+    }
+
+
+def final_table(summary):
+    """The text of a run's result, with the paper's row for the same network and method under it."""
+    rows = [_cells(summary["network"], f"{summary['method']}, this run, {summary['dataset']}",
+                   summary["test_error_percent"], summary["sparsity_percent"].values(), summary["compression"])]
+    for row in published.rows(summary["network"], summary["method"]):
+        rows.append(_cells(row.network, f"{row.method}, paper, {row.dataset}", row.error_percent,
+                           row.sparsity_percent, row.compression))
+    return tabulate(rows, HEADERS, stralign="left", disable_numparse=True)
+
+
+def finish(run, trainer, history, completed):
+    """Ends an experiment: says how to resume it, or writes the results of a completed run and prints the final table.
+
+    Parameters
+    ----------
+    run : :class:`utils.runs.Run`
+    trainer : :class:`utils.training.Trainer`
+    history : list of dict
+    completed : bool
+        whether all epochs were trained
+    """
+    if history:
+        settings = run.config["settings"]
+        plots.draw_curves(history, run.path("curves.png"), title=", ".join(
+            [settings["network"], settings["method"], settings["dataset"], f"seed {settings['seed']}"]))
+    if not completed:
+        run.log(f"Stopped after epoch {len(history)}. To go on: --resume {run.folder}")
+        run.close()
+        return
+    files.write_arrays(run.path("weights.npz"), trainer.weights())
+    files.write_arrays(run.path("weights_pruned.npz"), sparsity.pruned_values(trainer.net))
+    summary = summarize(run.config, history, trainer.count_layers())
+    files.write_json(run.path("summary.json"), summary)
+    run.log("\n" + final_table(summary) + "\n")
+    run.log(f"In {run.folder}: summary.json, history.csv, log.txt, config.json, curves.png, weights.npz (theta and "
+            "log sigma^2), weights_pruned.npz, checkpoint.npz")
+    run.close()
+
+
+def _cells(network, method, error_percent, sparsity_percent, compression):
+    return (network, method, "" if error_percent is None else f"{error_percent:.2f}",
+            " - ".join(f"{value:.1f}" for value in sparsity_percent),
+            "all pruned" if compression is None else f"{compression:.0f}x")

@@ -1,0 +1,195 @@
+"""A run's folder: configuration, history, log, summary, curves, weights and the last checkpoint."""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, is_dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from utils import files, theano_setup
+from utils.errors import UserError
+
+__all__ = ["Run", "start", "default_folder"]
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Run:
+    """A folder with what one training leaves.
+
+    Parameters
+    ----------
+    folder : str
+        is made if it does not exist
+    config : dict
+        what the training depends on (`"settings"`), and where it ran; written to `config.json`
+    resume : bool
+        whether the folder may hold a run already, whose settings must then be the same
+
+    Raises
+    ------
+    UserError
+        if the folder holds a run and `resume` is False, if it holds another run, or if a training is going on in it.
+    """
+
+    def __init__(self, folder, config, resume=False):
+        self.folder = folder
+        self.config = config
+        exists = os.path.exists(self.path("config.json"))
+        if exists and not resume:
+            raise UserError(f"{folder} holds a run already: go on with it by --resume {folder}, or name another "
+                            "folder with --output")
+        with files.writing(folder):
+            os.makedirs(folder, exist_ok=True)
+            self._log = open(self.path("log.txt"), "a")
+        try:
+            fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is training in {folder}: wait for it, or name another folder with "
+                            "--output") from None
+        if exists:
+            _require_same_settings(folder, files.read_json(self.path("config.json")), config)
+        else:
+            files.write_json(self.path("config.json"), config)
+
+    def path(self, name):
+        """The path of a file in the run's folder."""
+        return os.path.join(self.folder, name)
+
+    def log(self, text=""):
+        """Writes lines to the terminal, above a progress bar, and to the log file."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+        with files.writing(self.path("log.txt")):
+            self._log.write(text + "\n")
+            self._log.flush()
+
+    def save_checkpoint(self, arrays, epoch, history, shuffling):
+        """Writes what training depends on, atomically; the previous checkpoint stays until the new one is complete.
+
+        Parameters
+        ----------
+        arrays : dict
+            name -> array of the network, the optimizer and the noise generators
+        epoch : int
+            how many epochs are completed
+        history : list of dict
+            a row for each of them
+        shuffling : dict
+            the state of the generator that shuffles the training set
+        """
+        meta = {"epoch": epoch, "settings": self.config["settings"], "history": history, "shuffling": shuffling}
+        files.write_arrays(self.path("checkpoint.npz"), {**arrays, "meta": np.array(json.dumps(meta))})
+        self.write_history(history)
+
+    def load_checkpoint(self):
+        """The last checkpoint as (arrays, epoch, history, shuffling), or None if the run has none yet.
+
+        Raises
+        ------
+        UserError
+            if the checkpoint is damaged, or of a run with other settings.
+        """
+        path = self.path("checkpoint.npz")
+        if not os.path.exists(path):
+            return None
+        arrays = files.read_arrays(path)
+        try:
+            meta = json.loads(str(arrays.pop("meta")))
+            found = meta["epoch"], meta["history"], meta["shuffling"]
+        except (KeyError, ValueError, TypeError):
+            raise UserError(f"{path} is not a checkpoint of this project; start a new run without --resume") from None
+        _require_same_settings(path, meta, self.config)
+        self.write_history(found[1])
+        return (arrays, *found)
+
+    def write_history(self, history):
+        """Writes a row an epoch to `history.csv`."""
+        text = io.StringIO()
+        if history:
+            writer = csv.DictWriter(text, history[0].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(history)
+        with files.atomic_write(self.path("history.csv")) as file:
+            file.write(text.getvalue().encode())
+
+    def close(self):
+        """Lets another process train in the folder."""
+        self._log.close()
+
+
+def start(experiment, options, dataset, **hyper_parameters):
+    """Opens a run's folder and says what is going to be trained.
+
+    Parameters
+    ----------
+    experiment : str
+        the script's name
+    options : :class:`utils.cli.Options`
+    dataset : :class:`data.dataset.Dataset`
+    **hyper_parameters
+        all else that the training depends on: `network`, `method`, schedules, ...
+
+    Returns
+    -------
+    :class:`Run`
+
+    Raises
+    ------
+    UserError
+        as for :class:`Run`.
+    """
+    settings = {"experiment": experiment, "dataset": options.dataset, "data_fingerprint": dataset.fingerprint,
+                "epochs": options.epochs, "batch_size": options.batch_size, "seed": options.seed,
+                "threshold": options.threshold}
+    settings.update((name, asdict(value) if is_dataclass(value) else value)
+                    for name, value in hyper_parameters.items())
+    environment = theano_setup.describe()
+    run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume)
+    run.log(f"{settings['network']}, {settings['method']}, on {options.dataset} ({len(dataset.train_images):,} training "
+            f"and {len(dataset.test_images):,} test images), seed {options.seed}, {options.epochs} epochs")
+    run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
+            f"BLAS: {environment['blas']}")
+    run.log(f"Run folder: {run.folder}")
+    run.log("Compiling; the first time on a machine it takes a minute or two ...")
+    return run
+
+
+def default_folder(experiment, dataset, seed):
+    """results/<experiment>-<dataset>-seed<seed>-<time>, below the working folder."""
+    return os.path.join("results", f"{experiment}-{dataset}-seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def provenance():
+    """Where results come from: the command, the commit, and when it started."""
+    script, *arguments = sys.argv
+    return {"command": " ".join([os.path.relpath(os.path.abspath(script), PROJECT), *arguments]),
+            "git_commit": git_commit(), "started": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+
+
+def git_commit():
+    """The project's commit, with `-dirty` if tracked files differ from it; None outside a git checkout."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True, check=True).stdout
+
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        changes = git("status", "--porcelain", "--untracked-files=no").strip()
+        return git("rev-parse", "HEAD").strip() + ("-dirty" if changes else "")
+    return None
+
+
+def _require_same_settings(where, found, expected):
+    old, new = found.get("settings", {}), json.loads(json.dumps(expected["settings"]))
+    differences = [f"{key} is {old.get(key)!r} there, not {new.get(key)!r}"
+                   for key in {**old, **new} if old.get(key) != new.get(key)]
+    if differences:
+        raise UserError(f"{where} is of another run: {'; '.join(differences)}. Give the same flags, or start a new run "
+                        "without --resume")

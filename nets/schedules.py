@@ -19,7 +19,9 @@ class LinearDecay:
     def __call__(self, epoch):
         if epoch <= self.begin:
             return self.initial
-        return self.initial * max(0.0, (self.end - epoch) / (self.end - self.begin))
+        if epoch >= self.end:
+            return 0.0
+        return self.initial * (self.end - epoch) / (self.end - self.begin)
 
 
 @dataclass(frozen=True)
@@ -35,4 +37,6 @@ class LinearWarmUp:
     def __call__(self, epoch):
         if epoch <= self.begin:
             return 0.0
-        return min(1.0, (epoch - self.begin) / (self.end - self.begin))
+        if epoch >= self.end:
+            return 1.0
+        return (epoch - self.begin) / (self.end - self.begin)

@@ -73,6 +73,10 @@ def main(function):
         message, status = f"error: {error}", 1
     except KeyboardInterrupt:
         message, status = "interrupted; epochs completed before are in the run's checkpoint (--resume)", 130
+    except BrokenPipeError:
+        # The reader of our output is gone; nothing can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        message, status = "error: the output's reader ended; go on with --resume", 1
     except MemoryError:
         message, status = "error: out of memory: close other programs, or take a smaller --batch-size", 1
     else:

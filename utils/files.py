@@ -77,6 +77,8 @@ def write_arrays(path, arrays):
 def read_arrays(path):
     """Reads a dict of arrays from npz, all checksums verified; no pickle is executed.
 
+    A damaged directory of the archive can hide arrays: check that the names are those that you expect.
+
     Raises
     ------
     UserError
@@ -87,8 +89,12 @@ def read_arrays(path):
             damaged = archive.testzip()
             if damaged:
                 raise zipfile.BadZipFile(f"checksum of {damaged} does not match")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise ValueError(f"{name} is no array")
+        return arrays
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:

@@ -17,6 +17,6 @@ _ROWS = (
 )
 
 
-def rows(network, method=None):
-    """The published rows of a network, of one method or of all."""
-    return [row for row in _ROWS if row.network == network and method in (None, row.method)]
+def rows(network=None, method=None):
+    """The published rows, of one network and method or of all."""
+    return [row for row in _ROWS if network in (None, row.network) and method in (None, row.method)]

@@ -96,6 +96,11 @@ def finish(run, trainer, history, completed):
     history : list of dict
     completed : bool
         whether all epochs were trained
+
+    Raises
+    ------
+    SystemExit
+        with status 130 if they were not.
     """
     if history:
         settings = run.config["settings"]
@@ -103,8 +108,7 @@ def finish(run, trainer, history, completed):
             [settings["network"], settings["method"], settings["dataset"], f"seed {settings['seed']}"]))
     if not completed:
         run.log(f"Stopped after epoch {len(history)}. To go on: --resume {run.folder}")
-        run.close()
-        return
+        raise SystemExit(130)
     files.write_arrays(run.path("weights.npz"), trainer.weights())
     files.write_arrays(run.path("weights_pruned.npz"), sparsity.pruned_values(trainer.net))
     summary = summarize(run.config, history, trainer.count_layers())

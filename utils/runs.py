@@ -37,7 +37,8 @@ class Run:
     Raises
     ------
     UserError
-        if the folder holds a run and `resume` is False, if it holds another run, or if a training is going on in it.
+        if the folder holds a run and `resume` is False, if it holds another run or a damaged checkpoint, or if a
+        training is going on in it.
     """
 
     def __init__(self, folder, config, resume=False):
@@ -59,6 +60,8 @@ class Run:
             _require_same_settings(folder, files.read_json(self.path("config.json")), config)
         else:
             files.write_json(self.path("config.json"), config)
+        #: The last checkpoint as (arrays, epoch, history, shuffling), see `save_checkpoint`; None if there is none yet.
+        self.checkpoint = self._load_checkpoint() if resume else None
 
     def path(self, name):
         """The path of a file in the run's folder."""
@@ -90,14 +93,7 @@ class Run:
         files.write_arrays(self.path("checkpoint.npz"), {**arrays, "meta": np.array(json.dumps(meta))})
         self.write_history(history)
 
-    def load_checkpoint(self):
-        """The last checkpoint as (arrays, epoch, history, shuffling), or None if the run has none yet.
-
-        Raises
-        ------
-        UserError
-            if the checkpoint is damaged, or of a run with other settings.
-        """
+    def _load_checkpoint(self):
         path = self.path("checkpoint.npz")
         if not os.path.exists(path):
             return None
@@ -108,7 +104,6 @@ class Run:
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{path} is not a checkpoint of this project; start a new run without --resume") from None
         _require_same_settings(path, meta, self.config)
-        self.write_history(found[1])
         return (arrays, *found)
 
     def write_history(self, history):
@@ -145,8 +140,11 @@ def start(experiment, options, dataset, **hyper_parameters):
     Raises
     ------
     UserError
-        as for :class:`Run`.
+        as for :class:`Run`, and if a batch is larger than the training set.
     """
+    if options.batch_size > len(dataset.train_images):
+        raise UserError(f"--batch-size {options.batch_size} is more than the {len(dataset.train_images)} training images "
+                        f"of {options.dataset}")
     settings = {"experiment": experiment, "dataset": options.dataset, "data_fingerprint": dataset.fingerprint,
                 "epochs": options.epochs, "batch_size": options.batch_size, "seed": options.seed,
                 "threshold": options.threshold}

@@ -175,19 +175,15 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
     Raises
     ------
     UserError
-        if the loss or a weight becomes NaN or infinite (the last good checkpoint is kept), the batch size does not
-        suit the data, or a file cannot be read or written.
+        if the loss or a weight becomes NaN or infinite (the last good checkpoint is kept), the checkpoint is of
+        another network, or a file cannot be written.
     """
-    if not 1 <= batch_size <= len(dataset.train_images):
-        raise UserError(f"--batch-size {batch_size} does not suit {len(dataset.train_images)} training images")
     history, start = [], 0
-    checkpoint = run.load_checkpoint()
-    if checkpoint:
-        arrays, start, history, shuffling.bit_generator.state = checkpoint
+    if run.checkpoint:
+        arrays, start, history, shuffling.bit_generator.state = run.checkpoint
         trainer.set_state(arrays, run.path("checkpoint.npz"))
+        run.write_history(history)
         run.log(f"Resumed after epoch {start} of {epochs}.")
-    else:
-        run.save_checkpoint(trainer.state(), 0, history, shuffling.bit_generator.state)
 
     table = report.EpochTable(epochs)
     with _Interruption(run) as interruption:
@@ -240,8 +236,9 @@ def _require_finite(loss, arrays, epoch, run):
     bad = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
     if bad or not np.isfinite(loss):
         what = f"{bad[0].split('/')[-1]} became NaN or infinite" if bad else "the loss became NaN or infinite"
-        raise UserError(f"{what} in epoch {epoch + 1}; the checkpoint after epoch {epoch} is kept in {run.folder}. "
-                        "Start a new run with another --seed or --batch-size, or a lower learning rate")
+        kept = f"the checkpoint after epoch {epoch} is kept in {run.folder}" if epoch else "no epoch was completed"
+        raise UserError(f"{what} in epoch {epoch + 1}; {kept}. Start a new run with another --seed or --batch-size, or "
+                        "a lower learning rate")
 
 
 class _Interruption:

@@ -1,0 +1,179 @@
+"""Downloads from an HTTP server on loopback that misbehaves."""
+
+import contextlib
+import gzip
+import hashlib
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from data import download
+from data.download import Source, find_or_download
+from data.mnist import gunzip
+from utils.errors import UserError
+
+CONTENT = np.random.RandomState(0).bytes(500000)
+NAME = "file.gz"
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """serve(behaviour, packed) -> (base URL, list of the Range headers that were asked for)."""
+    monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
+    with contextlib.ExitStack() as stack:
+        def serve(behaviour, packed=gzip.compress(CONTENT, mtime=0)):
+            requests = []
+
+            class Handler(BaseHTTPRequestHandler):
+                def do_GET(self):
+                    requests.append(self.headers.get("Range"))
+                    behaviour(self, packed)
+
+                def log_message(self, *args):
+                    pass
+
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}/", requests
+        yield serve
+
+
+def send(handler, body, status=200, length=None):
+    handler.send_response(status)
+    handler.send_header("Content-Length", str(len(body) if length is None else length))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def good(handler, packed):
+    send(handler, packed)
+
+
+def resumable(handler, packed):
+    wanted = handler.headers.get("Range")
+    if not wanted:
+        return send(handler, packed)
+    start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+    if start >= len(packed):
+        return send(handler, b"", status=416)
+    send(handler, packed[start:], status=206)
+
+
+def truncates(handler, packed):
+    send(handler, packed[:len(packed) // 2], length=len(packed))
+
+
+def stalls(handler, packed):
+    send(handler, packed[:len(packed) // 2], length=len(packed))
+    handler.wfile.flush()
+    time.sleep(3)
+
+
+def wrong_bytes(handler, packed):
+    send(handler, gzip.compress(b"something else"))
+
+
+def error_page(handler, packed):
+    send(handler, b"<html>login first</html>")
+
+
+def missing(handler, packed):
+    send(handler, b"not here", status=404)
+
+
+def source(*mirrors):
+    return Source("tiny", mirrors, (), {NAME: hashlib.sha256(CONTENT).hexdigest()})
+
+
+def get(folder, *mirrors):
+    return find_or_download(source(*mirrors), str(folder), unpack=gunzip)[NAME]
+
+
+def listing(folder):
+    return sorted(path.name for path in (folder / "tiny").iterdir())
+
+
+def test_a_download_is_stored_and_not_repeated(serve, tmp_path):
+    url, requests = serve(good)
+    assert get(tmp_path, url) == CONTENT and get(tmp_path, url) == CONTENT
+    assert requests == [None] and listing(tmp_path) == [NAME]
+
+
+@pytest.mark.parametrize("behaviour", [truncates, stalls, wrong_bytes, error_page, missing])
+def test_the_next_mirror_is_tried(serve, tmp_path, behaviour):
+    bad, asked = serve(behaviour)
+    assert get(tmp_path, bad, serve(resumable)[0]) == CONTENT
+    assert len(asked) == 1 and listing(tmp_path) == [NAME]
+
+
+@pytest.mark.parametrize("behaviour, reason", [(truncates, "broke off"), (stalls, "stalled"), (wrong_bytes, "sha256"),
+                                               (error_page, "sha256"), (missing, "HTTP status 404")])
+def test_where_no_mirror_delivers_one_line_says_what_to_do(serve, tmp_path, behaviour, reason):
+    url, _ = serve(behaviour)
+    with pytest.raises(UserError) as error:
+        get(tmp_path, url)
+    text = str(error.value)
+    assert reason in text and "\n" not in text
+    assert url + NAME in text and str(tmp_path / "tiny") in text and "--dataset digits" in text
+    assert NAME not in listing(tmp_path)
+
+
+def test_a_broken_download_is_resumed(serve, tmp_path):
+    bad, _ = serve(truncates)
+    with pytest.raises(UserError):
+        get(tmp_path, bad)
+    assert listing(tmp_path) == [NAME + ".part"]
+    have = (tmp_path / "tiny" / (NAME + ".part")).stat().st_size
+    url, requests = serve(resumable)
+    assert get(tmp_path, url) == CONTENT
+    assert requests == [f"bytes={have}-"] and have > 0 and listing(tmp_path) == [NAME]
+
+
+def test_a_server_that_cannot_resume_sends_all_anew(serve, tmp_path):
+    bad, _ = serve(truncates)
+    with pytest.raises(UserError):
+        get(tmp_path, bad)
+    assert get(tmp_path, serve(good)[0]) == CONTENT
+
+
+def test_a_part_of_another_archive_is_dropped(serve, tmp_path):
+    """The same content, packed differently: half of one archive and half of the other are no archive."""
+    bad, _ = serve(truncates)
+    with pytest.raises(UserError):
+        get(tmp_path, bad)
+    url, requests = serve(resumable, gzip.compress(CONTENT, compresslevel=1, mtime=0))
+    assert get(tmp_path, url) == CONTENT
+    assert requests[0].startswith("bytes=") and requests[1] is None
+
+
+def test_a_complete_part_needs_no_more_bytes(serve, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / (NAME + ".part")).write_bytes(gzip.compress(CONTENT, mtime=0))
+    assert get(tmp_path, serve(resumable)[0]) == CONTENT
+
+
+def test_no_server_at_all(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(UserError, match="the connection failed"):
+        get(tmp_path, "http://127.0.0.1:9/")
+    assert listing(tmp_path) == []
+
+
+def test_the_users_mirror_comes_first(serve, tmp_path, monkeypatch):
+    url, requests = serve(good)
+    monkeypatch.setenv(download.MIRROR_VARIABLE, url)
+    assert get(tmp_path, "http://127.0.0.1:9/") == CONTENT and len(requests) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_named(serve, tmp_path):
+    (tmp_path / "tiny").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="--data-dir"):
+        get(tmp_path, serve(good)[0])

@@ -1,0 +1,108 @@
+import os
+import pickle
+import resource
+import zipfile
+
+import numpy as np
+import pytest
+
+from utils import files
+from utils.errors import UserError
+
+
+@pytest.fixture
+def arrays(rng):
+    return {"a/b": rng.normal(size=(30, 4)), "c": np.arange(5, dtype="int32"), "d": np.array("text"),
+            "e": np.float32(2)}
+
+
+def test_arrays_survive(tmp_path, arrays):
+    files.write_arrays(tmp_path / "x.npz", arrays)
+    found = files.read_arrays(tmp_path / "x.npz")
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == np.asarray(array).dtype
+    assert os.listdir(tmp_path) == ["x.npz"]
+
+
+def test_every_truncation_and_many_flipped_bytes_are_noticed(tmp_path, arrays):
+    path = tmp_path / "x.npz"
+    files.write_arrays(path, arrays)
+    content = path.read_bytes()
+    for length in range(0, len(content), 97):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match="x.npz"):
+            files.read_arrays(path)
+    unnoticed = 0
+    for position in range(0, len(content), 13):
+        flipped = bytearray(content)
+        flipped[position] ^= 0x10
+        path.write_bytes(bytes(flipped))
+        try:
+            found = files.read_arrays(path)
+        except UserError:
+            continue
+        # A flipped time stamp in the archive's directory changes no array; a flipped count can hide one.
+        unnoticed += 1
+        assert all(np.array_equal(found[name], arrays[name]) for name in found)
+    assert unnoticed < len(content) / 13 / 4
+
+
+class Hostile:
+    executed = False
+
+    def __reduce__(self):
+        return (setattr, (Hostile, "executed", True))
+
+
+def test_no_pickle_is_executed(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, param=np.array([Hostile()], dtype=object))
+    Hostile.executed = False
+    with pytest.raises(UserError):
+        files.read_arrays(path)
+    path.write_bytes(pickle.dumps(Hostile()))
+    with pytest.raises(UserError):
+        files.read_arrays(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("param.npy", pickle.dumps(Hostile()))
+    with pytest.raises(UserError):
+        files.read_arrays(path)
+    assert not Hostile.executed
+
+
+def test_objects_are_not_written(tmp_path):
+    with pytest.raises(ValueError):
+        files.write_arrays(tmp_path / "x.npz", {"a": np.array([object()])})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, arrays):
+    path = tmp_path / "x.npz"
+    files.write_arrays(path, arrays)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(UserError, match="free some space"):
+            files.write_arrays(path, {"big": np.zeros(100000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(files.read_arrays(path)) == sorted(arrays)
+    assert os.listdir(tmp_path) == ["x.npz"]
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(KeyboardInterrupt):
+        with files.atomic_write(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+    assert files.read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["x.json"]
+
+
+def test_damaged_json_is_named(tmp_path):
+    (tmp_path / "x.json").write_text('{"a": ')
+    with pytest.raises(UserError, match="x.json"):
+        files.read_json(tmp_path / "x.json")

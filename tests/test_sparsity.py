@@ -1,0 +1,75 @@
+import lasagne
+import numpy as np
+import pytest
+import theano.tensor as T
+from lasagne.layers import DenseLayer, InputLayer, get_all_params, get_output
+
+from nets import sparsity
+from nets.architectures import lenet_300_100
+from nets.methods import dense, sparse_vd
+from nets.sparse_vd import SparseVDDenseLayer
+
+
+def test_counts_and_compression_by_hand():
+    # log alpha = log sigma^2 - log theta^2 with theta = 1: pruned from 3 on. 4 of 6 and 1 of 2 weights are kept.
+    net = SparseVDDenseLayer(InputLayer((None, 3)), 2, W=np.ones((3, 2), "float32"), name="first",
+                             log_sigma2=np.array([[-10, 0], [2.9, 3.1], [7, -1]], "float32"))
+    net = SparseVDDenseLayer(net, 1, W=np.ones((2, 1), "float32"), log_sigma2=np.array([[-10], [10]], "float32"),
+                             name="second")
+    first, second = layers = sparsity.counting_function(net)()
+    assert first == ("first", 6, 4) and second == ("second", 2, 1)
+    assert first.sparsity_percent == pytest.approx(100 / 3) and second.sparsity_percent == 50
+    assert sparsity.compression(layers) == 8 / 5
+
+
+def test_a_dense_net_keeps_what_is_not_0():
+    net = DenseLayer(InputLayer((None, 2)), 2, W=np.array([[0, 1], [2, 0]], "float32"), name="dense")
+    assert sparsity.counting_function(net)() == [("dense", 4, 2)]
+
+
+def test_compression_is_infinite_where_nothing_is_left():
+    net = SparseVDDenseLayer(InputLayer((None, 3)), 2, log_sigma2=lasagne.init.Constant(20.0), name="noise")
+    layers = sparsity.counting_function(net)()
+    assert layers[0].sparsity_percent == 100 and sparsity.compression(layers) == float("inf")
+
+
+def test_lenet_300_100_has_the_papers_number_of_weights():
+    layers = sparsity.counting_function(lenet_300_100(dense()))()
+    assert [layer.weights for layer in layers] == [784 * 300, 300 * 100, 100 * 10]
+    assert sum(layer.weights for layer in layers) == 266200
+
+
+def test_both_methods_build_the_same_network():
+    nets = [lenet_300_100(method) for method in (dense(), sparse_vd())]
+    shapes = [{f"{layer.name}.{param.name.split('.')[-1]}": param.get_value().shape
+               for layer in lasagne.layers.get_all_layers(net) for param in layer.get_params()} for net in nets]
+    assert shapes[0] == {name: shape for name, shape in shapes[1].items() if not name.endswith("log_sigma2")}
+    assert {name for name in shapes[1] if name not in shapes[0]} == {f"dense{n}.log_sigma2" for n in (1, 2, 3)}
+
+
+def test_pruned_weights_predict_in_a_dense_net_exactly_as_masked_ones(trainer, digits):
+    trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(1400), 1e-3, 0.1)
+    masked = prediction(trainer.net)(digits.test_images)
+
+    values = sparsity.pruned_values(trainer.net)
+    plain = lenet_300_100(dense())
+    assert [name for name in values if name.endswith("W")] == ["dense1.W", "dense2.W", "dense3.W"]
+    lasagne.layers.set_all_param_values(plain, [values[param_name(plain, param)] for param in get_all_params(plain)])
+
+    counts = {layer.name: layer.nonzero for layer in trainer.count_layers()}
+    assert counts == {layer.name: layer.nonzero for layer in sparsity.counting_function(plain)()}
+    assert 0 < sum(counts.values()) < 266200
+    np.testing.assert_array_equal(prediction(plain)(digits.test_images), masked)
+
+
+def prediction(net):
+    import theano
+    images = T.tensor4()
+    return theano.function([images], get_output(net, images, deterministic=True))
+
+
+def param_name(net, wanted):
+    for layer in lasagne.layers.get_all_layers(net):
+        for param in layer.get_params():
+            if param is wanted:
+                return f"{layer.name}.{param.name.split('.')[-1]}"

@@ -1,0 +1,131 @@
+"""The set-up of Theano, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import lasagne
+import numpy as np
+import pytest
+import theano
+import theano.tensor as T
+
+from conftest import ROOT
+
+SHOW = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from utils import theano_setup
+from utils.errors import UserError
+try:
+    theano_setup.prepare()
+except UserError as error:
+    print("UserError:", error)
+    sys.exit(1)
+import theano
+print(theano.config.floatX, theano.config.openmp, theano.config.blas.ldflags, theano.config.gcc.cxxflags, sep="|")
+"""
+
+
+def show(tmp_path, program=SHOW, **environment):
+    env = {name: value for name, value in os.environ.items() if name not in ("THEANO_FLAGS", "THEANORC")}
+    env.update(environment, PYTHONPATH=str(tmp_path))
+    result = subprocess.run([sys.executable, "-c", program, ROOT], capture_output=True, text=True, env=env, timeout=120)
+    return result.returncode, result.stdout.strip().splitlines()
+
+
+def test_defaults(tmp_path):
+    status, (line,) = show(tmp_path)
+    floatx, openmp, ldflags, cxxflags = line.split("|")
+    assert (status, floatx, openmp) == (0, "float32", "True")
+    assert ldflags == "-lm" and "-fno-finite-math-only" in cxxflags
+
+
+def test_theano_flags_win(tmp_path):
+    flags = "floatX=float64,openmp=False,gcc.cxxflags=-O2,blas.ldflags="
+    assert show(tmp_path, THEANO_FLAGS=flags) == (0, ["float64|False||-O2"])
+
+
+def test_a_theanorc_wins_over_the_defaults_and_theano_flags_over_it(tmp_path):
+    (tmp_path / "rc").write_text("[global]\nfloatX = float64\nopenmp = False\n[gcc]\ncxxflags = -O1\n")
+    status, (line,) = show(tmp_path, THEANORC=str(tmp_path / "rc"), THEANO_FLAGS="openmp=True")
+    assert status == 0 and line.startswith("float64|True|") and line.endswith("|-O1")
+
+
+@pytest.mark.parametrize("flags, expected", [
+    ("device=gpu0,floatX=float32,lib.cnmem=1", "THEANO_FLAGS=device=cuda0,floatX=float32,gpuarray.preallocate=1"),
+    ("device=gpu", "THEANO_FLAGS=device=cuda"),
+    ("floatX=float99", "check THEANO_FLAGS"),
+    ("floatX='float32", "THEANO_FLAGS cannot be read"),
+])
+def test_flags_that_cannot_work_are_answered_in_one_line(tmp_path, flags, expected):
+    status, (line,) = show(tmp_path, THEANO_FLAGS=flags)
+    assert status == 1 and line.startswith("UserError:") and expected in line
+
+
+def test_an_old_theanorc_is_answered_too(tmp_path):
+    (tmp_path / "rc").write_text("[global]\ndevice = gpu1\n[lib]\ncnmem = 0.8\n")
+    status, (line,) = show(tmp_path, THEANORC=str(tmp_path / "rc"))
+    assert status == 1 and "device=cuda1" in line and "gpuarray.preallocate=0.8" in line
+
+
+def test_without_a_compiler_one_line_says_what_to_install(tmp_path):
+    status, (line,) = show(tmp_path, PATH=str(tmp_path))
+    assert status == 1 and "apt install g++" in line
+
+
+def test_a_numpy_that_theano_cannot_use_is_named(tmp_path):
+    folder = tmp_path / "numpy-1.26.4.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 1.26.4\n")
+    status, (line,) = show(tmp_path)
+    assert status == 1 and "numpy 1.26.4" in line and "numpy==1.23.5" in line
+
+
+def test_another_python_is_named(tmp_path):
+    program = "import sys; sys.version_info = (3, 12, 0); sys.path.insert(0, sys.argv[1] + '/experiments'); import _setup"
+    result = subprocess.run([sys.executable, "-c", program, ROOT], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.strip() == "error: Python 3.11 is needed, this is 3.12: run the script with python3.11"
+
+
+def test_the_gpu_is_not_silently_replaced_by_the_cpu(tmp_path):
+    try:
+        import pygpu  # noqa: F401
+    except ImportError:
+        status, (line,) = show(tmp_path, THEANO_FLAGS="device=cuda")
+        assert status == 1 and "device=cuda was asked for" in line
+    else:
+        pytest.skip("pygpu is installed here")
+
+
+def test_compiled_code_notices_nan_and_infinity():
+    """-ffast-math alone would compile these comparisons away."""
+    x = T.vector()
+    for expression, values, expected in [
+            (T.isnan(x), [np.nan, np.inf, 1], [1, 0, 0]), (T.isinf(x), [np.nan, np.inf, 1], [0, 1, 0]),
+            (T.clip(x, -8, 8), [np.nan, np.inf, 1], [np.nan, 8, 1])]:
+        found = theano.function([x], expression)(np.array(values, theano.config.floatX))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_blas_is_called_with_any_alignment_alike(rng):
+    """A resumed run's buffers lie elsewhere; its products must not differ in the last bit."""
+    a, b = T.matrices("ab")
+    product = theano.function([a, b], T.dot(a, b))
+    left, right = rng.normal(size=(100, 785)).astype("float32"), rng.normal(size=(785, 301)).astype("float32")
+    expected = product(left, right)
+    np.testing.assert_allclose(expected, left.astype("float64") @ right, atol=1e-3)
+    for shift in range(1, 16):
+        memory = np.empty(right.size + 16, "float32")
+        moved = memory[shift:shift + right.size].reshape(right.shape)
+        moved[:] = right
+        np.testing.assert_array_equal(product(left, moved), expected)
+
+
+def test_lasagnes_missing_imports_are_provided(rng):
+    images = rng.normal(size=(2, 1, 4, 6)).astype("float32")
+    x = T.tensor4()
+    pooled = theano.function([x], lasagne.layers.MaxPool2DLayer((None, 1, 4, 6), 2).get_output_for(x))
+    np.testing.assert_array_equal(pooled(images), images.reshape(2, 1, 2, 2, 3, 2).max((3, 5)))
+    assert lasagne.__version__.startswith("0.")

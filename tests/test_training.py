@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+
+from nets.schedules import LinearDecay, LinearWarmUp
+from utils import report, runs
+from utils.errors import UserError
+from utils.training import fit
+
+SETTINGS = dict(experiment="lenet_300_100", network="LeNet-300-100", method="SparseVD", dataset="digits", epochs=2,
+                batch_size=100, seed=1, threshold=3.0)
+
+
+def open_run(folder, resume=False, **settings):
+    return runs.Run(str(folder), {"settings": {**SETTINGS, **settings}, "git_commit": None}, resume)
+
+
+def train(trainer, digits, run, epochs=2, **keywords):
+    return fit(trainer, digits, run, **{**dict(
+        epochs=epochs, batch_size=100, learning_rate=LinearDecay(1e-3, 1, epochs), kl_weight=LinearWarmUp(0, epochs),
+        shuffling=np.random.default_rng(1)), **keywords})
+
+
+def test_loss_falls_and_the_history_says_so(trainer, digits, tmp_path):
+    history, completed = train(trainer, digits, open_run(tmp_path), kl_weight=lambda epoch: 0.0)
+    assert completed and [row["epoch"] for row in history] == [1, 2]
+    assert history[1]["train_nll"] < 0.7 * history[0]["train_nll"]
+    assert history[1]["test_error_percent"] < history[0]["test_error_percent"] < 60
+    assert history[0]["train_loss"] == history[0]["train_nll"]  # no KL yet
+
+
+def test_the_losses_are_the_lower_bounds_terms(trainer, digits, tmp_path):
+    history, _ = train(trainer, digits, open_run(tmp_path), kl_weight=lambda epoch: 0.25)
+    row, num_train = history[-1], len(digits.train_images)
+    assert row["test_loss"] == pytest.approx(row["test_nll"] + 0.25 * row["kl"] / num_train)
+    # KL once more, from the weights alone.
+    weights = trainer.weights()
+    kl = 0.0
+    for layer in ("dense1", "dense2", "dense3"):
+        W, log_sigma2 = (weights[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2"))
+        log_alpha = np.clip(log_sigma2 - np.log(W ** 2 + 1e-8), -8, 8)
+        kl -= np.sum(0.63576 / (1 + np.exp(-1.8732 - 1.48695 * log_alpha)) - 0.5 * np.log1p(np.exp(-log_alpha)) - 0.63576)
+    assert row["kl"] == pytest.approx(kl, rel=1e-4)
+
+
+def test_every_test_image_counts(trainer, digits):
+    """The evaluation in batches is that of numpy on all images, the incomplete batch included."""
+    weights, A = trainer.weights(), digits.test_images.reshape(355, 784).astype("float64")
+    for layer in ("dense1", "dense2", "dense3"):
+        W, log_sigma2, b = (weights[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2", "b"))
+        A = A @ (W * (log_sigma2 - np.log(W ** 2 + 1e-8) < 3)) + b
+        A = np.maximum(A, 0) if layer != "dense3" else A - np.log(np.exp(A).sum(1, keepdims=True))
+    found = trainer.evaluate(digits.test_images, digits.test_labels)
+    assert found.nll == pytest.approx(-A[np.arange(355), digits.test_labels].mean(), rel=1e-4)
+    assert found.error_percent == pytest.approx(100 * np.mean(A.argmax(1) != digits.test_labels), abs=0.3)
+
+
+def test_adam_takes_the_published_first_steps(trainer, digits):
+    """At the first step Adam moves each weight by the learning rate against its gradient's sign."""
+    before = trainer.weights()
+    trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 1e-3, 1.0)
+    for name, value in trainer.weights().items():
+        moved = abs(value - before[name])
+        assert moved.max() == pytest.approx(1e-3, rel=2e-2), name
+
+
+def test_the_same_seed_gives_the_same_weights(trainer, digits, tmp_path):
+    start = trainer.state()
+    weights = []
+    for name in "ab":
+        trainer.set_state(start, name)
+        train(trainer, digits, open_run(tmp_path / name))
+        weights.append(trainer.weights())
+    trainer.set_state(start, "c")
+    train(trainer, digits, open_run(tmp_path / "c"), shuffling=np.random.default_rng(2))
+    for name, value in trainer.weights().items():
+        np.testing.assert_array_equal(weights[0][name], weights[1][name])
+    assert any((weights[0][name] != value).any() for name, value in trainer.weights().items())
+
+
+def test_training_noise_is_part_of_the_state(trainer, digits):
+    start = trainer.state()
+    epochs = [trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 0.0, 0.0)[0].nll
+              for repeat in range(2)]
+    trainer.set_state(start, "the start")
+    again = trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 0.0, 0.0)[0].nll
+    assert epochs[0] != epochs[1] and epochs[0] == again
+    assert sum(name.startswith("noise/") for name in start) == 3
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(trainer, digits, tmp_path):
+    run = open_run(tmp_path, epochs=3)
+
+    def learning_rate(epoch):
+        return 1e-3 if epoch < 1 else float("nan")
+
+    with pytest.raises(UserError, match="epoch 2; the checkpoint after epoch 1 is kept"):
+        train(trainer, digits, run, epochs=3, learning_rate=learning_rate)
+    run.close()
+    arrays, epoch, history, _ = open_run(tmp_path, resume=True, epochs=3).checkpoint
+    assert epoch == len(history) == 1
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+def test_infinite_pixels_stop_the_run_in_the_first_epoch(trainer, digits, tmp_path):
+    from dataclasses import replace
+    images = digits.train_images.copy()
+    images[0] = np.inf
+    with pytest.raises(UserError, match="NaN or infinite in epoch 1; no epoch was completed"):
+        train(trainer, replace(digits, train_images=images, name="broken"), open_run(tmp_path))
+
+
+def test_a_state_of_another_network_is_refused(trainer):
+    state = trainer.state()
+    for broken in ({name: value for name, value in state.items() if name != "param/dense2.W"},
+                   {**state, "param/dense4.W": np.zeros(3, "float32")},
+                   {**state, "param/dense1.W": np.zeros((784, 500), "float32")},
+                   {**state, "param/dense1.W": state["param/dense1.W"].astype("float64")}):
+        with pytest.raises(UserError, match="checkpoint.npz is of another network: it has param/dense"):
+            trainer.set_state(broken, "checkpoint.npz")
+    np.testing.assert_array_equal(trainer.state()["param/dense1.W"], state["param/dense1.W"])
+
+
+def test_a_folder_takes_one_run_at_a_time(tmp_path):
+    run = open_run(tmp_path)
+    with pytest.raises(UserError, match="holds a run already"):
+        open_run(tmp_path)
+    with pytest.raises(UserError, match="another process is training"):
+        open_run(tmp_path, resume=True)
+    run.close()
+    with pytest.raises(UserError, match="seed is 1 there, not 2"):
+        open_run(tmp_path, resume=True, seed=2)
+    open_run(tmp_path, resume=True)
+
+
+def test_the_rows_are_aligned_under_their_header():
+    row = dict(epoch=1, learning_rate=1e-3, kl_weight=0.5, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
+               test_error_percent=4.0, kl=123456.7, sparsity_percent_dense1=99.5, sparsity_percent_out=1.0,
+               compression=float("inf"), seconds=3.2)
+    header, line = report.EpochTable(200).line(row).split("\n")
+    assert len(header) == len(line)
+    assert line.split() == ["1/200", "1.0e-03", "0.50", "1.0000", "2.0000", "3.00", "4.00", "123457", "99.5", "1.0",
+                            "inf", "3.2"]
+
+
+def test_the_final_table_stands_beside_the_papers():
+    summary = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", test_error_percent=1.5,
+                   sparsity_percent=dict(dense1=99.0, dense2=98.0, dense3=50.0), compression=100.4)
+    lines = report.final_table(summary).splitlines()
+    assert "1.50" in lines[2] and "99.0 - 98.0 - 50.0" in lines[2] and "100x" in lines[2]
+    assert "paper" in lines[3] and "1.92" in lines[3] and "98.9 - 97.2 - 62.0" in lines[3] and "68x" in lines[3]
+
+
+def test_a_wholly_pruned_net_is_reported():
+    from nets.sparsity import LayerSparsity
+    last = dict(test_error_percent=90.0, train_error_percent=90.0, test_nll=2.3, seconds=1.0)
+    summary = report.summarize(dict(settings=SETTINGS, git_commit=None), [last], [LayerSparsity("dense1", 10, 0)])
+    assert summary["compression"] is None and summary["sparsity_percent"] == {"dense1": 100.0}
+    assert "all pruned" in report.final_table(summary)

@@ -1,0 +1,35 @@
+"""Finished runs under results/, grouped so that runs that differ in nothing but the seed stand together."""
+
+import glob
+import os
+from collections import defaultdict, namedtuple
+
+import numpy as np
+
+from utils import files
+
+__all__ = ["Group", "collect"]
+
+#: What runs of a group share, and their summaries by seed.
+Group = namedtuple("Group", "network method dataset epochs threshold summaries")
+
+
+def collect(folder="results"):
+    """The finished runs below a folder, as a sorted list of :class:`Group`.
+
+    Raises
+    ------
+    UserError
+        if a `summary.json` is damaged.
+    """
+    groups = defaultdict(list)
+    for path in sorted(glob.glob(os.path.join(folder, "*", "summary.json"))):
+        summary = files.read_json(path)
+        groups[tuple(summary[key] for key in Group._fields[:-1])].append(summary)
+    return [Group(*key, sorted(groups[key], key=lambda summary: summary["seed"])) for key in sorted(groups)]
+
+
+def mean_and_deviation(values):
+    """Mean and sample standard deviation (None for a single value); infinity, for a wholly pruned net, stays."""
+    values = [np.inf if value is None else value for value in values]
+    return np.mean(values), np.std(values, ddof=1) if len(values) > 1 else None

@@ -21,7 +21,6 @@ from utils.theano_setup import CXXFLAGS  # noqa: E402
 OPENBLAS = "blas.ldflags=-lopenblas"
 VARIANTS = {
     "the project's": {},
-    "no flags at all": {"THEANO_FLAGS": "gcc.cxxflags="},
     "-O3": {"THEANO_FLAGS": "gcc.cxxflags=-O3"},
     "-O3 -ffast-math": {"THEANO_FLAGS": "gcc.cxxflags=-O3 -ffast-math"},
     "sums may be reordered": {"THEANO_FLAGS": "gcc.cxxflags=" + CXXFLAGS.replace(" -fno-associative-math", "")},

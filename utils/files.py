@@ -63,7 +63,7 @@ def read_json(path):
         with open(path, "rb") as file:
             return json.load(file)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is missing or damaged ({error}); start a new run without --resume") from None
+        raise UserError(f"{path} is missing or damaged ({error}); restore it from a copy or delete it") from None
 
 
 def write_arrays(path, arrays):

@@ -1,0 +1,59 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+from utils import results
+from utils.errors import UserError
+
+COMMITTED = [os.path.join(ROOT, "results", f"lenet_300_100-mnist-seed{seed}") for seed in (1, 2, 3)]
+
+
+def write_run(folder, **values):
+    folder.mkdir(parents=True)
+    summary = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", epochs=200, threshold=3.0, seed=1,
+                   test_error_percent=2.0, sparsity_percent=dict(dense1=99.0, dense2=98.0), compression=100.0)
+    (folder / "summary.json").write_text(json.dumps({**summary, **values}))
+
+
+def tables(*flags):
+    return subprocess.run([sys.executable, os.path.join(ROOT, "experiments", "paper_tables.py"), *map(str, flags)],
+                          capture_output=True, text=True, timeout=120)
+
+
+def test_runs_that_differ_in_the_seed_are_averaged(tmp_path):
+    write_run(tmp_path / "a", seed=2)
+    write_run(tmp_path / "b", seed=1, test_error_percent=1.0, compression=80.0)
+    write_run(tmp_path / "c", dataset="digits")
+    (tmp_path / "unfinished").mkdir()
+    digits, mnist = results.collect(str(tmp_path))
+    assert (digits.dataset, len(digits.summaries)) == ("digits", 1)
+    assert [summary["seed"] for summary in mnist.summaries] == [1, 2]
+
+    output = tables("--results", tmp_path).stdout
+    line = next(line for line in output.splitlines() if "measured" in line and "mnist" in line)
+    assert "1.50 (0.71)" in line and "90x (14)" in line and "99.0 (0.0) - 98.0 (0.0)" in line
+    assert "68x" in output and "98.2 - 98.2 - 94.5" in output
+
+
+def test_without_runs_the_papers_rows_stand_alone(tmp_path):
+    result = tables("--results", tmp_path)
+    assert result.returncode == 0 and "measured" not in result.stdout and "1.92" in result.stdout
+
+
+def test_a_damaged_summary_is_named(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text("{")
+    with pytest.raises(UserError, match="run/summary.json"):
+        results.collect(str(tmp_path))
+
+
+def test_the_readme_shows_what_the_command_prints(tmp_path):
+    for folder in COMMITTED:
+        shutil.copytree(folder, tmp_path / os.path.basename(folder))
+    with open(os.path.join(ROOT, "README.md")) as file:
+        assert tables("--results", tmp_path, "--format", "github").stdout.strip() in file.read()

@@ -12,7 +12,7 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 demo: $(VENV)/installed
-	$(VENV)/bin/python experiments/lenet_300_100.py --dataset digits
+	$(VENV)/bin/python experiments/lenet_300_100.py --dataset digits --batch-size 50
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests

@@ -2,6 +2,7 @@
 
 from data import digits, mnist
 from data.dataset import Dataset
+from utils.errors import UserError
 
 __all__ = ["load", "names", "Dataset"]
 
@@ -29,6 +30,8 @@ def load(name, data_dir=None):
     Raises
     ------
     UserError
-        if the files are neither on disk nor to be downloaded, or are not what they should be.
+        if there is no such data set, or its files are neither on disk nor to be downloaded, or not genuine.
     """
+    if name not in _LOADERS:
+        raise UserError(f"there is no data set {name!r}; choose one of {', '.join(names)}")
     return _LOADERS[name](data_dir)

@@ -144,10 +144,8 @@ def _set_thread_environment():
     os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
     # The same bits however the operands are aligned and however many threads there are; as fast (docs/performance.md).
     os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
+    # OpenBLAS's own threads and OpenMP's are in each other's way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if "OMP_WAIT_POLICY" not in os.environ:
-        # GNU's default spins for milliseconds, which starves another process on the same cores.
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _load_blas():
@@ -181,7 +179,7 @@ def _import_theano(flags):
         # Any flag, even one without effect, makes it call BLAS rather than numpy; the symbols are loaded already.
         settings["blas"] = {"ldflags": "-lm" if _blas else ""}
         if not _blas:
-            print("warning: no BLAS found, training will be about 4 times slower: python -m pip install mkl, or "
+            print("warning: no BLAS found, training will be 2 to 3 times slower: python -m pip install mkl, or "
                   "apt install libopenblas0", file=sys.stderr)
 
     import numpy

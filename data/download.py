@@ -140,9 +140,10 @@ def _download(source, name, folder, unpack):
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; name another folder with --data-dir or "
                         f"{DATA_VARIABLE}") from None
-    urls = ", ".join(mirror + name for mirror in source.mirrors)
-    raise UserError(f"{source.name}'s {name} could not be downloaded ({'; '.join(failures)}). Put it into {folder} "
-                    f"yourself, from one of {urls}; or try without a download: --dataset digits")
+    urls = " ".join(source.mirrors[0] + file for file in source.sha256)
+    others = f" (or the same files from {' '.join(source.mirrors[1:])})" if source.mirrors[1:] else ""
+    raise UserError(f"{source.name}'s {name} could not be downloaded ({'; '.join(failures)}). Put the files into "
+                    f"{folder} yourself: {urls}{others}; or try without a download: --dataset digits")
 
 
 def _fetch(url, name, part):

@@ -102,7 +102,8 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert files.read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["x.json"]
 
 
-def test_damaged_json_is_named(tmp_path):
-    (tmp_path / "x.json").write_text('{"a": ')
+@pytest.mark.parametrize("text", ['{"a": ', "[1]", ""])
+def test_damaged_json_is_named(tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match="x.json"):
         files.read_json(tmp_path / "x.json")

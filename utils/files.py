@@ -58,10 +58,13 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """Reads what `write_json` wrote; raises UserError where that cannot be."""
+    """Reads a JSON object; raises UserError where that cannot be."""
     try:
         with open(path, "rb") as file:
-            return json.load(file)
+            value = json.load(file)
+        if not isinstance(value, dict):
+            raise ValueError("no JSON object")
+        return value
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is missing or damaged ({error}); restore it from a copy or delete it") from None
 

@@ -122,4 +122,4 @@ def finish(run, trainer, history, completed):
 def _cells(network, method, error_percent, sparsity_percent, compression):
     return (network, method, "" if error_percent is None else f"{error_percent:.2f}",
             " - ".join(f"{value:.1f}" for value in sparsity_percent),
-            "all pruned" if compression is None else f"{compression:.0f}x")
+            "all pruned" if compression is None else f"{compression:.{0 if compression >= 10 else 1}f}x")

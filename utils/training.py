@@ -65,9 +65,9 @@ class Trainer:
         noisy = lasagne.layers.get_output(net, images, deterministic=False)
         nll = objectives.negative_log_likelihood(noisy, labels)
         loss = objectives.negative_sgvlb(nll, kl, num_examples, self._kl_weight)
-        self._params = lasagne.layers.get_all_params(net, trainable=True)
-        updates = lasagne.updates.adam(loss, self._params, self._learning_rate)
-        self._optimizer_state = [variable for variable in updates if variable not in self._params]
+        params = lasagne.layers.get_all_params(net, trainable=True)
+        updates = lasagne.updates.adam(loss, params, self._learning_rate)
+        self._optimizer_state = [variable for variable in updates if variable not in params]
         batch_totals = T.stack([T.cast(nll * labels.size, "float64"), T.cast(_errors(noisy, labels), "float64"),
                                 T.cast(kl, "float64")])
         updates[self._totals] = self._totals + batch_totals

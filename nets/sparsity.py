@@ -6,7 +6,7 @@ import theano
 import theano.tensor as T
 from lasagne.layers import get_all_layers
 
-__all__ = ["LayerSparsity", "counting_function", "compression", "pruned_values"]
+__all__ = ["LayerSparsity", "counting_function", "total", "pruned_values"]
 
 
 class LayerSparsity(namedtuple("LayerSparsity", "name weights nonzero")):
@@ -18,6 +18,11 @@ class LayerSparsity(namedtuple("LayerSparsity", "name weights nonzero")):
     def sparsity_percent(self):
         """The share of weights that are zero, in percent."""
         return 100.0 * (self.weights - self.nonzero) / self.weights
+
+    @property
+    def compression(self):
+        """Weights over non-zero weights, |W| / |W != 0| (paper, table 1); infinite if none is left."""
+        return self.weights / self.nonzero if self.nonzero else float("inf")
 
 
 def _weight_layers(net):
@@ -43,15 +48,9 @@ def counting_function(net):
     return count_layers
 
 
-def compression(layers):
-    """Weights over non-zero weights of all given :class:`LayerSparsity`; infinite if none is left.
-
-    References
-    ----------
-    Molchanov, Ashukha, Vetrov (2017), table 1: |W| / |W != 0|.
-    """
-    nonzero = sum(layer.nonzero for layer in layers)
-    return sum(layer.weights for layer in layers) / nonzero if nonzero else float("inf")
+def total(layers):
+    """The :class:`LayerSparsity` of all given ones together."""
+    return LayerSparsity("total", sum(layer.weights for layer in layers), sum(layer.nonzero for layer in layers))
 
 
 def pruned_values(net):

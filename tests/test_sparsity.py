@@ -19,7 +19,9 @@ def test_counts_and_compression_by_hand():
     first, second = layers = sparsity.counting_function(net)()
     assert first == ("first", 6, 4) and second == ("second", 2, 1)
     assert first.sparsity_percent == pytest.approx(100 / 3) and second.sparsity_percent == 50
-    assert sparsity.compression(layers) == 8 / 5
+    assert first.compression == 1.5 and second.compression == 2
+    total = sparsity.total(layers)
+    assert total == ("total", 8, 5) and total.compression == 8 / 5 and total.sparsity_percent == 37.5
 
 
 def test_a_dense_net_keeps_what_is_not_0():
@@ -30,7 +32,8 @@ def test_a_dense_net_keeps_what_is_not_0():
 def test_compression_is_infinite_where_nothing_is_left():
     net = SparseVDDenseLayer(InputLayer((None, 3)), 2, log_sigma2=lasagne.init.Constant(20.0), name="noise")
     layers = sparsity.counting_function(net)()
-    assert layers[0].sparsity_percent == 100 and sparsity.compression(layers) == float("inf")
+    assert layers[0].sparsity_percent == 100
+    assert layers[0].compression == sparsity.total(layers).compression == float("inf")
 
 
 def test_lenet_300_100_has_the_papers_number_of_weights():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nets.schedules import LinearDecay, LinearWarmUp
-from utils import report, runs
+from utils import files, report, runs
 from utils.errors import UserError
 from utils.training import fit
 
@@ -132,6 +132,15 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path):
     open_run(tmp_path, resume=True)
 
 
+def test_a_resumed_run_tells_where_it_began_and_went_on(tmp_path):
+    for commit in ("a", "b", "c"):
+        run = runs.Run(str(tmp_path), {"settings": SETTINGS, "git_commit": commit}, resume=commit != "a")
+        run.close()
+    assert run.config["git_commit"] == "a"
+    assert run.config["resumed"] == [{"git_commit": "b"}, {"git_commit": "c"}]
+    assert files.read_json(tmp_path / "config.json") == run.config
+
+
 def test_the_rows_are_aligned_under_their_header():
     row = dict(epoch=1, learning_rate=1e-3, kl_weight=0.5, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
                test_error_percent=4.0, kl=123456.7, sparsity_percent_dense1=99.5, sparsity_percent_out=1.0,
@@ -154,5 +163,6 @@ def test_a_wholly_pruned_net_is_reported():
     from nets.sparsity import LayerSparsity
     last = dict(test_error_percent=90.0, train_error_percent=90.0, test_nll=2.3, seconds=1.0)
     summary = report.summarize(dict(settings=SETTINGS, git_commit=None), [last], [LayerSparsity("dense1", 10, 0)])
-    assert summary["compression"] is None and summary["sparsity_percent"] == {"dense1": 100.0}
+    assert summary["compression"] is None and summary["compression_by_layer"] == {"dense1": None}
+    assert summary["sparsity_percent_total"] == 100 and summary["sparsity_percent"] == {"dense1": 100.0}
     assert "all pruned" in report.final_table(summary)

@@ -58,10 +58,10 @@ def summarize(config, history, layers):
     Returns
     -------
     dict
-        JSON's types only; `compression` is None if no weight is left
+        JSON's types only; a compression is None where no weight is left
     """
     settings, last = config["settings"], history[-1]
-    compression = sparsity.compression(layers)
+    total = sparsity.total(layers)
     return {
         "network": settings["network"], "method": settings["method"], "dataset": settings["dataset"],
         "seed": settings["seed"], "epochs": settings["epochs"], "threshold": settings["threshold"],
@@ -70,7 +70,9 @@ def summarize(config, history, layers):
         "sparsity_percent": {layer.name: layer.sparsity_percent for layer in layers},
         "nonzero": {layer.name: layer.nonzero for layer in layers},
         "weights": {layer.name: layer.weights for layer in layers},
-        "compression": compression if math.isfinite(compression) else None,
+        "sparsity_percent_total": total.sparsity_percent,
+        "compression": _finite(total.compression),
+        "compression_by_layer": {layer.name: _finite(layer.compression) for layer in layers},
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "git_commit": config["git_commit"],
     }
@@ -117,6 +119,10 @@ def finish(run, trainer, history, completed):
     run.log(f"In {run.folder}: summary.json, history.csv, log.txt, config.json, curves.png, weights.npz (theta and "
             "log sigma^2), weights_pruned.npz, checkpoint.npz")
     run.close()
+
+
+def _finite(compression):
+    return compression if math.isfinite(compression) else None
 
 
 def _cells(network, method, error_percent, sparsity_percent, compression):

@@ -30,7 +30,8 @@ class Run:
     folder : str
         is made if it does not exist
     config : dict
-        what the training depends on (`"settings"`), and where it ran; written to `config.json`
+        what the training depends on (`"settings"`), and where it runs; written to `config.json`. Of a run that is
+        resumed, where it began stays, and where it goes on is added to the list `"resumed"`.
     resume : bool
         whether the folder may hold a run already, whose settings must then be the same
 
@@ -57,11 +58,13 @@ class Run:
             raise UserError(f"another process is training in {folder}: wait for it, or name another folder with "
                             "--output") from None
         if exists:
-            _require_same_settings(folder, files.read_json(self.path("config.json")), config)
-        else:
-            files.write_json(self.path("config.json"), config)
+            self.config = files.read_json(self.path("config.json"))
+            _require_same_settings(folder, self.config, config)
+            origin = {name: value for name, value in config.items() if name != "settings"}
+            self.config["resumed"] = [*self.config.get("resumed", []), origin]
         #: The last checkpoint as (arrays, epoch, history, shuffling), see `save_checkpoint`; None if there is none yet.
         self.checkpoint = self._load_checkpoint() if resume else None
+        files.write_json(self.path("config.json"), self.config)
 
     def path(self, name):
         """The path of a file in the run's folder."""

@@ -220,7 +220,7 @@ def _row(trainer, dataset, epoch, rates, train, kl):
         "train_nll": train.nll, "test_nll": test.nll,
         "train_error_percent": train.error_percent, "test_error_percent": test.error_percent, "kl": final_kl}
     row.update((f"sparsity_percent_{layer.name}", layer.sparsity_percent) for layer in layers)
-    row["compression"] = sparsity.compression(layers)
+    row["compression"] = sparsity.total(layers).compression
     return row
 
 

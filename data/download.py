@@ -1,6 +1,5 @@
 """Finds a data set's files on disk or downloads them; either way, what is not the genuine content is refused."""
 
-import contextlib
 import fcntl
 import hashlib
 import os

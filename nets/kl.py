@@ -1,4 +1,4 @@
-"""KL(q(w) || p(w)) of one weight, q(w) = N(theta, alpha theta^2), p(w) the log-uniform prior, as a function of log alpha.
+"""KL(q(w) || p(w)) of one weight as a function of log alpha; q(w) = N(theta, alpha theta^2), p(w) is log-uniform.
 
 The prior is improper, so that the divergence is known up to a constant. Here it is chosen so that KL goes to 0 as alpha
 goes to infinity: a weight that is pure noise costs nothing.

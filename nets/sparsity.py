@@ -6,6 +6,8 @@ import theano
 import theano.tensor as T
 from lasagne.layers import get_all_layers
 
+from nets.params import named_params
+
 __all__ = ["LayerSparsity", "counting_function", "total", "pruned_values"]
 
 
@@ -60,12 +62,7 @@ def pruned_values(net):
     """
     layers = _weight_layers(net)
     masked = theano.function([], [layer.W * T.cast(_mask(layer), layer.W.dtype) for layer in layers])
-    weights = dict(zip(layers, masked()))
-    values = {}
-    for layer in get_all_layers(net):
-        for param in layer.get_params():
-            if param is getattr(layer, "W", None):
-                values[f"{layer.name}.W"] = weights[layer]
-            elif param is not getattr(layer, "log_sigma2", None):
-                values[f"{layer.name}.{param.name.split('.')[-1]}"] = param.get_value()
-    return values
+    weights = dict(zip((f"{layer.name}.W" for layer in layers), masked()))
+    training_only = [layer.log_sigma2 for layer in layers if hasattr(layer, "log_sigma2")]
+    return {name: weights[name] if name in weights else param.get_value()
+            for name, param in named_params(net).items() if param not in training_only}

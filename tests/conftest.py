@@ -39,7 +39,7 @@ def digits():
 
 @pytest.fixture(scope="session")
 def compiled(digits):
-    """A trainer of LeNet-300-100 with SparseVD, as the experiment compiles it. Tests restore its state: see `trainer`."""
+    """A trainer of LeNet-300-100 with SparseVD, as the experiment compiles it. Tests take it from `trainer`."""
     from nets.architectures import lenet_300_100
     from nets.methods import sparse_vd
     from utils.training import Trainer, seed_generators

@@ -65,7 +65,8 @@ def assert_one_line(result, *texts):
 def test_help_answers(run_script):
     result = run_script("--help")
     assert result.returncode == 0
-    for flag in ("--dataset", "--epochs", "--batch-size", "--seed", "--threshold", "--output", "--resume", "--data-dir"):
+    for flag in ("--dataset", "--epochs", "--batch-size", "--seed", "--threshold", "--output", "--resume",
+                 "--data-dir"):
         assert flag in result.stdout
     assert "default: 200" in result.stdout and "default: mnist" in result.stdout
 
@@ -74,7 +75,8 @@ def test_a_run_prints_a_row_an_epoch_and_the_final_table(finished):
     folder, output = finished
     rows = re.findall(rf"^ *(\d+)/{EPOCHS} ", output, re.MULTILINE)
     assert rows == [str(epoch) for epoch in range(1, EPOCHS + 1)]
-    for header in ("rate", "KL wt", "train loss", "test loss", "train err%", "test err%", "dense1 sp%", "compr.", "sec"):
+    for header in ("rate", "KL wt", "train loss", "test loss", "train err%", "test err%", "dense1 sp%", "compr.",
+                   "sec"):
         assert header in output
     assert "SparseVD, this run, digits" in output and "SparseVD, paper, mnist" in output
     assert (folder / "log.txt").read_text() == output

@@ -2,11 +2,12 @@ import lasagne
 import numpy as np
 import pytest
 import theano.tensor as T
-from lasagne.layers import DenseLayer, InputLayer, get_all_params, get_output
+from lasagne.layers import DenseLayer, InputLayer, get_output
 
 from nets import sparsity
 from nets.architectures import lenet_300_100
 from nets.methods import dense, sparse_vd
+from nets.params import named_params
 from nets.sparse_vd import SparseVDDenseLayer
 
 
@@ -44,8 +45,7 @@ def test_lenet_300_100_has_the_papers_number_of_weights():
 
 def test_both_methods_build_the_same_network():
     nets = [lenet_300_100(method) for method in (dense(), sparse_vd())]
-    shapes = [{f"{layer.name}.{param.name.split('.')[-1]}": param.get_value().shape
-               for layer in lasagne.layers.get_all_layers(net) for param in layer.get_params()} for net in nets]
+    shapes = [{name: param.get_value().shape for name, param in named_params(net).items()} for net in nets]
     assert shapes[0] == {name: shape for name, shape in shapes[1].items() if not name.endswith("log_sigma2")}
     assert {name for name in shapes[1] if name not in shapes[0]} == {f"dense{n}.log_sigma2" for n in (1, 2, 3)}
 
@@ -57,7 +57,7 @@ def test_pruned_weights_predict_in_a_dense_net_exactly_as_masked_ones(trainer, d
     values = sparsity.pruned_values(trainer.net)
     plain = lenet_300_100(dense())
     assert [name for name in values if name.endswith("W")] == ["dense1.W", "dense2.W", "dense3.W"]
-    lasagne.layers.set_all_param_values(plain, [values[param_name(plain, param)] for param in get_all_params(plain)])
+    lasagne.layers.set_all_param_values(plain, [values[name] for name in named_params(plain)])
 
     counts = {layer.name: layer.nonzero for layer in trainer.count_layers()}
     assert counts == {layer.name: layer.nonzero for layer in sparsity.counting_function(plain)()}
@@ -69,10 +69,3 @@ def prediction(net):
     import theano
     images = T.tensor4()
     return theano.function([images], get_output(net, images, deterministic=True))
-
-
-def param_name(net, wanted):
-    for layer in lasagne.layers.get_all_layers(net):
-        for param in layer.get_params():
-            if param is wanted:
-                return f"{layer.name}.{param.name.split('.')[-1]}"

@@ -83,7 +83,8 @@ def test_a_numpy_that_theano_cannot_use_is_named(tmp_path):
 
 
 def test_another_python_is_named(tmp_path):
-    program = "import sys; sys.version_info = (3, 12, 0); sys.path.insert(0, sys.argv[1] + '/experiments'); import _setup"
+    program = ("import sys; sys.version_info = (3, 12, 0); sys.path.insert(0, sys.argv[1] + '/experiments'); "
+               "import _setup")
     result = subprocess.run([sys.executable, "-c", program, ROOT], capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert result.stderr.strip() == "error: Python 3.11 is needed, this is 3.12: run the script with python3.11"

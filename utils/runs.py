@@ -146,8 +146,8 @@ def start(experiment, options, dataset, **hyper_parameters):
         as for :class:`Run`, and if a batch is larger than the training set.
     """
     if options.batch_size > len(dataset.train_images):
-        raise UserError(f"--batch-size {options.batch_size} is more than the {len(dataset.train_images)} training images "
-                        f"of {options.dataset}")
+        raise UserError(f"--batch-size {options.batch_size} is more than the {len(dataset.train_images)} training "
+                        f"images of {options.dataset}")
     settings = {"experiment": experiment, "dataset": options.dataset, "data_fingerprint": dataset.fingerprint,
                 "epochs": options.epochs, "batch_size": options.batch_size, "seed": options.seed,
                 "threshold": options.threshold}
@@ -155,8 +155,8 @@ def start(experiment, options, dataset, **hyper_parameters):
                     for name, value in hyper_parameters.items())
     environment = theano_setup.describe()
     run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume)
-    run.log(f"{settings['network']}, {settings['method']}, on {options.dataset} ({len(dataset.train_images):,} training "
-            f"and {len(dataset.test_images):,} test images), seed {options.seed}, {options.epochs} epochs")
+    run.log(f"{settings['network']}, {settings['method']}, on {options.dataset} ({len(dataset.train_images):,} "
+            f"training and {len(dataset.test_images):,} test images), seed {options.seed}, {options.epochs} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")
     run.log(f"Run folder: {run.folder}")

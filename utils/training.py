@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections import OrderedDict
 
 import numpy as np
 import nets  # noqa: F401  prepares Theano
@@ -12,6 +11,7 @@ import theano.tensor as T
 from tqdm import tqdm
 
 from nets import objectives, sparsity
+from nets.params import named_params
 from utils import report
 from utils.errors import UserError
 
@@ -113,7 +113,7 @@ class Trainer:
 
     def weights(self):
         """The trained parameters, unpruned: {"layer.param": array}, theta as W."""
-        return OrderedDict((name, variable.get_value()) for name, variable in self._named_params())
+        return {name: variable.get_value() for name, variable in named_params(self.net).items()}
 
     def state(self):
         """All that training depends on but the schedules, the data and their order: {name: array}."""
@@ -137,13 +137,8 @@ class Trainer:
         for name, variable in variables.items():
             variable.set_value(arrays[name])
 
-    def _named_params(self):
-        for layer in lasagne.layers.get_all_layers(self.net):
-            for param in layer.get_params():
-                yield f"{layer.name}.{param.name.split('.')[-1]}", param
-
     def _named_state(self):
-        named = {f"param/{name}": variable for name, variable in self._named_params()}
+        named = {f"param/{name}": variable for name, variable in named_params(self.net).items()}
         named.update((f"adam/{number:03d}", variable) for number, variable in enumerate(self._optimizer_state))
         # Every generator that the training step advances, whichever layer it belongs to.
         generators = [variable for variable in self._train.get_shared()

@@ -16,10 +16,13 @@ __all__ = ["Method", "dense", "sparse_vd"]
 #: name : str, as in the tables. dense_layer : callable(incoming, num_units, nonlinearity=..., name=...) of a layer.
 Method = namedtuple("Method", "name dense_layer")
 
+# The same for all methods, so that none of them starts ahead.
+_INITIAL = dict(W=Normal(0.01), b=Constant(0.0))
+
 
 def dense():
     """Ordinary layers, from the same initial weights as the SparseVD ones."""
-    return Method("dense", partial(DenseLayer, W=Normal(0.01), b=Constant(0.0)))
+    return Method("dense", partial(DenseLayer, **_INITIAL))
 
 
 def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0):
@@ -30,5 +33,5 @@ def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0):
     log_sigma2 : float
         where log sigma^2 starts, for every weight
     """
-    return Method("SparseVD", partial(SparseVDDenseLayer, W=Normal(0.01), b=Constant(0.0), threshold=threshold,
-                                      train_clip=train_clip, log_sigma2=Constant(log_sigma2)))
+    return Method("SparseVD", partial(SparseVDDenseLayer, threshold=threshold, train_clip=train_clip,
+                                      log_sigma2=Constant(log_sigma2), **_INITIAL))

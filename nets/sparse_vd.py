@@ -4,6 +4,8 @@ A weight has the posterior N(theta, sigma^2); theta (`W`) and log sigma^2 (`log_
 log alpha = log sigma^2 - log theta^2 reaches the threshold, the weight is noise and is pruned.
 """
 
+import math
+
 import lasagne
 import theano.tensor as T
 from lasagne.init import Constant, Normal
@@ -56,9 +58,13 @@ class SparseVDLayer(lasagne.layers.Layer):
         self._srng = MRG_RandomStreams(lasagne.random.get_rng().randint(1, 2147462579))
 
     def add_weights(self, W, log_sigma2, shape):
-        """Registers `W` (theta) and `log_sigma2` (log sigma^2), both of the given shape."""
+        """Registers `W` (theta) and `log_sigma2` (log sigma^2), both of the given shape.
+
+        The tag `training_only` marks what a pruned network does without.
+        """
         self.W = self.add_param(W, shape, name="W")
-        self.log_sigma2 = self.add_param(log_sigma2, shape, name="log_sigma2", regularizable=False)
+        self.log_sigma2 = self.add_param(log_sigma2, shape, name="log_sigma2", regularizable=False,
+                                         training_only=True)
 
     def add_biases(self, b, shape):
         """Registers the ordinary biases `b`; None leaves them out."""
@@ -122,9 +128,7 @@ class SparseVDDenseLayer(SparseVDLayer):
                  nonlinearity=rectify, threshold=3.0, train_clip=True, **kwargs):
         super().__init__(incoming, nonlinearity, threshold, train_clip, **kwargs)
         self.num_units = num_units
-        num_inputs = 1
-        for size in self.input_shape[1:]:
-            num_inputs *= size
+        num_inputs = math.prod(self.input_shape[1:])
         self.add_weights(W, log_sigma2, (num_inputs, num_units))
         self.add_biases(b, (num_units,))
 

@@ -63,6 +63,5 @@ def pruned_values(net):
     layers = _weight_layers(net)
     masked = theano.function([], [layer.W * T.cast(_mask(layer), layer.W.dtype) for layer in layers])
     weights = dict(zip((f"{layer.name}.W" for layer in layers), masked()))
-    training_only = [layer.log_sigma2 for layer in layers if hasattr(layer, "log_sigma2")]
     return {name: weights[name] if name in weights else param.get_value()
-            for name, param in named_params(net).items() if param not in training_only}
+            for name, param in named_params(net, training_only=False).items()}

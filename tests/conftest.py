@@ -56,11 +56,16 @@ def trainer(compiled):
     compiled.set_state(state, "the test's start")
 
 
+def script(name, *flags):
+    """The command that runs experiments/<name>.py."""
+    return [sys.executable, os.path.join(ROOT, "experiments", f"{name}.py"), *map(str, flags)]
+
+
 @pytest.fixture
 def run_script(tmp_path):
     """Starts experiments/lenet_300_100.py in an empty folder: run_script(*flags, **environment) -> CompletedProcess."""
     def start(*flags, wait=True, **environment):
-        command = [sys.executable, os.path.join(ROOT, "experiments", "lenet_300_100.py"), *map(str, flags)]
+        command = script("lenet_300_100", *flags)
         keywords = dict(cwd=tmp_path, env={**os.environ, **environment}, text=True)
         if not wait:
             return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **keywords)

@@ -2,11 +2,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, script
 from utils import results
 from utils.errors import UserError
 
@@ -21,8 +20,7 @@ def write_run(folder, **values):
 
 
 def tables(*flags):
-    return subprocess.run([sys.executable, os.path.join(ROOT, "experiments", "paper_tables.py"), *map(str, flags)],
-                          capture_output=True, text=True, timeout=120)
+    return subprocess.run(script("paper_tables", *flags), capture_output=True, text=True, timeout=120)
 
 
 def test_runs_that_differ_in_the_seed_are_averaged(tmp_path):

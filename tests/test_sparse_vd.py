@@ -7,25 +7,9 @@ import theano.tensor as T
 from lasagne.layers import DenseLayer, InputLayer, get_output
 from scipy.special import log_softmax
 
+import reference
 from nets import objectives, sparse_vd
 from nets.sparse_vd import SparseVDDenseLayer, SparseVDLayer
-
-
-def reference_log_alpha(W, log_sigma2):
-    return np.clip(log_sigma2 - np.log(W ** 2 + 1e-8), -8, 8)
-
-
-def reference_forward(A, W, b, log_sigma2, noise, threshold=3.0, train_clip=True):
-    log_alpha = reference_log_alpha(W, log_sigma2)
-    mean = A @ (np.where(log_alpha < threshold, W, 0) if train_clip else W)
-    variance = A ** 2 @ (np.exp(log_alpha) * W ** 2)
-    return mean + np.sqrt(variance + 1e-8) * noise + b
-
-
-def reference_kl(W, log_sigma2):
-    log_alpha = reference_log_alpha(W, log_sigma2)
-    sigmoid = 1 / (1 + np.exp(-1.87320 - 1.48695 * log_alpha))
-    return -np.sum(0.63576 * sigmoid - 0.5 * np.log1p(np.exp(-log_alpha)) - 0.63576)
 
 
 @pytest.fixture
@@ -51,8 +35,8 @@ def test_noisy_output_is_numpys(values, rng, float64, evaluate, train_clip, thre
                              nonlinearity=None, **values)
     inputs, eps = rng.normal(size=(5, 6)), rng.normal(size=(5, 4))
     found = evaluate(layer.get_output_for(A), {A: inputs, noise: eps})
-    np.testing.assert_allclose(found, reference_forward(inputs, noise=eps, threshold=threshold, train_clip=train_clip,
-                                                        **values), rtol=1e-10)
+    np.testing.assert_allclose(found, reference.noisy_output(inputs, noise=eps, threshold=threshold,
+                                                             train_clip=train_clip, **values), rtol=1e-10)
 
 
 @pytest.mark.parametrize("threshold, kept", [(3.0, 16), (-0.5, 12), (-20.0, 0), (20.0, 24)])
@@ -60,7 +44,7 @@ def test_prediction_uses_pruned_weights(values, rng, float64, evaluate, threshol
     A = T.matrix()
     layer = SparseVDDenseLayer((None, 6), 4, threshold=threshold, **values)
     inputs = rng.normal(size=(5, 6))
-    mask = reference_log_alpha(values["W"], values["log_sigma2"]) < threshold
+    mask = reference.log_alpha(values["W"], values["log_sigma2"]) < threshold
     assert mask.sum() == kept
     np.testing.assert_array_equal(evaluate(layer.get_mask()), mask)
     np.testing.assert_allclose(evaluate(layer.get_output_for(A, deterministic=True), {A: inputs}),
@@ -85,10 +69,10 @@ def test_gradient_of_the_whole_objective_is_the_finite_difference(rng, float64, 
         params += [W, log_alpha + np.log(W ** 2), rng.normal(size=units)]
 
     def reference_loss(W1, s1, b1, W2, s2, b2):
-        hidden = np.maximum(reference_forward(images, W1, b1, s1, eps[0]), 0)
-        logits = reference_forward(hidden, W2, b2, s2, eps[1])
+        hidden = np.maximum(reference.noisy_output(images, W1, b1, s1, eps[0]), 0)
+        logits = reference.noisy_output(hidden, W2, b2, s2, eps[1])
         log_p = log_softmax(logits, axis=1)
-        kl = reference_kl(W1, s1) + reference_kl(W2, s2)
+        kl = reference.kl(W1, s1) + reference.kl(W2, s2)
         return -num_examples * log_p[np.arange(8), labels].mean() + kl_weight * kl
 
     x, y, noises = T.matrix(), T.ivector(), [T.matrix(), T.matrix()]

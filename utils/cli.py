@@ -47,15 +47,14 @@ def parse(description, experiment, defaults, arguments=None):
         if folder and os.path.abspath(folder) != os.path.abspath(args.resume):
             raise UserError(f"--output {folder} and --resume {args.resume} name two runs: give one of them")
         folder = args.resume
-        if not os.path.exists(os.path.join(folder, "config.json")):
+        if not _holds_run(folder):
             raise UserError(f"{folder} holds no run to resume{_resumable(experiment)}")
     elif resume and not folder:
         raise UserError(f"which run? Give --resume FOLDER{_resumable(experiment)}")
 
     settings = dict(defaults)
-    config = os.path.join(folder, "config.json") if resume else None
-    if config and os.path.exists(config):
-        stored = files.read_json(config).get("settings", {})
+    if resume and _holds_run(folder):
+        stored = files.read_json(os.path.join(folder, "config.json")).get("settings", {})
         if stored.get("experiment") != experiment:
             raise UserError(f"{folder} is a run of {stored.get('experiment')}, not of {experiment}: resume it with "
                             f"experiments/{stored.get('experiment')}.py")
@@ -129,6 +128,10 @@ def _number(text):
     if value != value:
         raise argparse.ArgumentTypeError("NaN is no threshold")
     return value
+
+
+def _holds_run(folder):
+    return os.path.exists(os.path.join(folder, "config.json"))
 
 
 def _resumable(experiment):

@@ -4,6 +4,7 @@ import seaborn
 from matplotlib.figure import Figure
 
 from utils import files
+from utils.runs import sparsity_columns
 
 __all__ = ["draw_curves"]
 
@@ -36,9 +37,8 @@ def draw_curves(history, path, title):
         plot(losses, "test_nll", "test, -log p(y | x)")
         plot(losses, "train_loss", "train, -lower bound per image")
         losses.set(ylabel="nats per image", yscale="log")
-        for key in history[0]:
-            if key.startswith("sparsity_percent_"):
-                plot(sparsities, key, key.removeprefix("sparsity_percent_"))
+        for layer, column in sparsity_columns(history[0]).items():
+            plot(sparsities, column, layer)
         sparsities.set(ylabel="sparsity, %", xlabel="epoch", ylim=(0, 101))
         plot(compressions, "compression", "weights / non-zero weights")
         compressions.set(ylabel="compression", xlabel="epoch", yscale="log")

@@ -6,6 +6,7 @@ from tabulate import tabulate
 
 from nets import sparsity
 from utils import files, plots, published
+from utils.runs import sparsity_columns
 
 __all__ = ["EpochTable", "final_table", "finish", "summarize"]
 
@@ -29,14 +30,14 @@ class EpochTable:
 
     def line(self, row):
         """The text for a row of the history, preceded by the header where one is due."""
-        layers = [key.removeprefix("sparsity_percent_") for key in row if key.startswith("sparsity_percent_")]
         cells = {
             "epoch": f"{row['epoch']}/{self._epochs}".rjust(7), "rate": f"{row['learning_rate']:.1e}",
             "KL wt": f"{row['kl_weight']:5.2f}",
             "train loss": f"{row['train_loss']:10.4f}", "test loss": f"{row['test_loss']:9.4f}",
             "train err%": f"{row['train_error_percent']:10.2f}", "test err%": f"{row['test_error_percent']:9.2f}",
             "KL": f"{row['kl']:9.0f}",
-            **{f"{name} sp%": f"{row[f'sparsity_percent_{name}']:{len(name) + 4}.1f}" for name in layers},
+            **{f"{layer} sp%": f"{row[column]:{len(layer) + 4}.1f}"
+               for layer, column in sparsity_columns(row).items()},
             "compr.": f"{row['compression']:6.1f}", "sec": f"{row['seconds']:5.1f}"}
         text = "  ".join(cells.values())
         if self._lines % self.HEADER_EVERY == 0:

@@ -8,7 +8,7 @@ import numpy as np
 
 from utils import files
 
-__all__ = ["Group", "collect"]
+__all__ = ["Group", "collect", "mean_and_deviation"]
 
 #: What runs of a group share, and their summaries by seed.
 Group = namedtuple("Group", "network method dataset epochs threshold summaries")

@@ -17,8 +17,10 @@ from tqdm import tqdm
 from utils import files, theano_setup
 from utils.errors import UserError
 
-__all__ = ["Run", "start", "default_folder"]
+__all__ = ["Run", "start", "default_folder", "sparsity_columns", "SPARSITY"]
 
+#: With a layer's name behind it, the history's column of that layer's sparsity.
+SPARSITY = "sparsity_percent_"
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -122,6 +124,17 @@ class Run:
     def close(self):
         """Lets another process train in the folder."""
         self._log.close()
+
+
+def sparsity_columns(names):
+    """The history's columns that hold a layer's sparsity in percent: {layer name: column}.
+
+    Parameters
+    ----------
+    names : iterable of str
+        all columns, such as a row's keys
+    """
+    return {name.removeprefix(SPARSITY): name for name in names if name.startswith(SPARSITY)}
 
 
 def start(experiment, options, dataset, **hyper_parameters):

@@ -14,6 +14,7 @@ from nets import objectives, sparsity
 from nets.params import named_params
 from utils import report
 from utils.errors import UserError
+from utils.runs import SPARSITY
 
 __all__ = ["Trainer", "Evaluation", "fit", "seed_generators"]
 
@@ -214,7 +215,7 @@ def _row(trainer, dataset, epoch, rates, train, kl):
         "test_loss": test.nll + kl_weight * final_kl / trainer.num_examples,
         "train_nll": train.nll, "test_nll": test.nll,
         "train_error_percent": train.error_percent, "test_error_percent": test.error_percent, "kl": final_kl}
-    row.update((f"sparsity_percent_{layer.name}", layer.sparsity_percent) for layer in layers)
+    row.update((SPARSITY + layer.name, layer.sparsity_percent) for layer in layers)
     row["compression"] = sparsity.total(layers).compression
     return row
 

@@ -10,6 +10,8 @@ _LOADERS = {"digits": digits.load, "mnist": mnist.load_mnist, "fashion-mnist": m
 
 #: The names that `load` knows.
 names = tuple(_LOADERS)
+#: How images can be prepared.
+preprocessings = ("mean-image", "zca")
 
 
 def load(name, data_dir=None):

@@ -1,33 +1,81 @@
-"""The paper's networks, each described once for every method (`nets.methods`)."""
+"""The paper's networks, each described once for every method (`nets.methods`).
 
-from lasagne.layers import InputLayer
+Each takes the method, the shape of one image (channels, rows, columns) and the number of classes, and returns the
+output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
+"""
+
+from lasagne.layers import InputLayer, MaxPool2DLayer
 from lasagne.nonlinearities import rectify, softmax
 
-__all__ = ["lenet_300_100"]
+from nets.batch_norm import BatchNormLayer
+
+__all__ = ["lenet_300_100", "lenet_5_caffe", "vgg_like"]
 
 
-def lenet_300_100(method, input_shape=(1, 28, 28), num_classes=10):
+def lenet_300_100(method, input_shape=(1, 28, 28), num_classes=10, k=1):
     """LeNet-300-100: 784-300-100-10, ReLU, softmax; 266,200 weights without biases.
+
+    The rate of binary dropout is 0.5 after each hidden layer.
 
     Parameters
     ----------
-    method : :class:`nets.methods.Method`
-        which layers to build it from
-    input_shape : tuple
-        of one image: channels, rows, columns
-    num_classes : int
-        the number of outputs
-
-    Returns
-    -------
-    :class:`lasagne.layers.Layer`
-        the output layer, of shape (images, num_classes): probabilities
+    k : float
+        scales the numbers of hidden units, which the experiment with random labels needs
 
     References
     ----------
     Molchanov, Ashukha, Vetrov (2017), table 1.
     """
     net = InputLayer((None, *input_shape), name="input")
-    net = method.dense_layer(net, 300, nonlinearity=rectify, name="dense1")
-    net = method.dense_layer(net, 100, nonlinearity=rectify, name="dense2")
+    for name, units in (("dense1", 300), ("dense2", 100)):
+        net = method.dense_layer(net, round(units * k), nonlinearity=rectify, name=name)
+        net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense3")
+
+
+def lenet_5_caffe(method, input_shape=(1, 28, 28), num_classes=10):
+    """LeNet-5-Caffe: conv 20@5x5, pool, conv 50@5x5, pool, dense 500, dense 10; 430,500 weights without biases.
+
+    The rate of binary dropout is 0.5 before the last layer.
+
+    References
+    ----------
+    Molchanov, Ashukha, Vetrov (2017), table 1; the Caffe variant of LeCun et al. (1998).
+    """
+    net = InputLayer((None, *input_shape), name="input")
+    for name, filters in (("conv1", 20), ("conv2", 50)):
+        net = method.conv_layer(net, filters, 5, nonlinearity=rectify, name=name)
+        net = MaxPool2DLayer(net, 2)
+    net = method.dense_layer(net, 500, nonlinearity=rectify, name="dense1")
+    net = method.dropout(net, 0.5)
+    return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")
+
+
+def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1):
+    """VGG-like: 13 convolutions 3x3 in five blocks, each block pooled, and 2 dense layers; about 15 million weights.
+
+    Every layer but the last is linear, batch normalization, ReLU. The rate of binary dropout is 0.3 after the first
+    convolution, 0.4 after every other one that is not followed by pooling, and 0.5 before the last layer.
+
+    Parameters
+    ----------
+    k : float
+        scales the numbers of filters and units: 64 k, 128 k, 256 k, 512 k, 512 k
+
+    References
+    ----------
+    Molchanov, Ashukha, Vetrov (2017), figure 3; Zagoruyko (2015), 92.45% on CIFAR-10 in Torch.
+    """
+    net = InputLayer((None, *input_shape), name="input")
+    for block, (convolutions, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
+        for number in range(1, convolutions + 1):
+            name = f"{block}_{number}"
+            net = method.conv_layer(net, round(filters * k), 3, pad=1, nonlinearity=None, name="conv" + name)
+            net = BatchNormLayer(net, rectify, name="norm" + name)
+            if number < convolutions:
+                net = method.dropout(net, 0.3 if name == "1_1" else 0.4)
+        net = MaxPool2DLayer(net, 2)
+    net = method.dense_layer(net, round(512 * k), nonlinearity=None, name="dense1")
+    net = BatchNormLayer(net, rectify, name="norm6")
+    net = method.dropout(net, 0.5)
+    return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")

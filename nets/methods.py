@@ -1,28 +1,41 @@
 """What an architecture is built from: each method supplies the layers that stand for its weights.
 
-An architecture (`nets.architectures`) is described once; the method decides whether its layers are dense or SparseVD.
+An architecture (`nets.architectures`) is described once; the method decides whether its layers are dense or SparseVD,
+and whether there is binary dropout between them.
 """
 
 from collections import namedtuple
 from functools import partial
 
-from lasagne.init import Constant, Normal
-from lasagne.layers import DenseLayer
+from lasagne.init import Constant, GlorotUniform, Normal
+from lasagne.layers import DenseLayer, DropoutLayer
 
-from nets.sparse_vd import SparseVDDenseLayer
+from nets.conv import Conv2DLayer
+from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 
-__all__ = ["Method", "dense", "sparse_vd"]
+__all__ = ["Method", "NAMES", "dense", "binary_dropout", "sparse_vd"]
 
-#: name : str, as in the tables. dense_layer : callable(incoming, num_units, nonlinearity=..., name=...) of a layer.
-Method = namedtuple("Method", "name dense_layer")
+#: Methods as one asks for them, and as the tables name them.
+NAMES = {"sparse-vd": "SparseVD", "dense": "Dense", "binary-dropout": "Binary dropout"}
+
+#: dense_layer : callable(incoming, num_units, nonlinearity=..., name=...) of a layer.
+#: conv_layer : callable(incoming, num_filters, filter_size, pad=..., nonlinearity=..., name=...) of a layer.
+#: dropout : callable(incoming, p) of a layer, `incoming` itself where the method has no binary dropout.
+Method = namedtuple("Method", "dense_layer conv_layer dropout")
 
 # The same for all methods, so that none of them starts ahead.
-_INITIAL = dict(W=Normal(0.01), b=Constant(0.0))
+_INITIAL_DENSE = dict(W=Normal(0.01), b=Constant(0.0))
+_INITIAL_CONV = dict(W=GlorotUniform(), b=Constant(0.0))
 
 
 def dense():
     """Ordinary layers, from the same initial weights as the SparseVD ones."""
-    return Method("dense", partial(DenseLayer, **_INITIAL))
+    return Method(partial(DenseLayer, **_INITIAL_DENSE), partial(Conv2DLayer, **_INITIAL_CONV), _no_dropout)
+
+
+def binary_dropout():
+    """Ordinary layers, with binary dropout where the architecture has it."""
+    return dense()._replace(dropout=DropoutLayer)
 
 
 def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0):
@@ -33,5 +46,10 @@ def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0):
     log_sigma2 : float
         where log sigma^2 starts, for every weight
     """
-    return Method("SparseVD", partial(SparseVDDenseLayer, threshold=threshold, train_clip=train_clip,
-                                      log_sigma2=Constant(log_sigma2), **_INITIAL))
+    posterior = dict(threshold=threshold, train_clip=train_clip, log_sigma2=Constant(log_sigma2))
+    return Method(partial(SparseVDDenseLayer, **posterior, **_INITIAL_DENSE),
+                  partial(SparseVDConv2DLayer, **posterior, **_INITIAL_CONV), _no_dropout)
+
+
+def _no_dropout(incoming, p):
+    return incoming

@@ -1,6 +1,6 @@
 """Values that change from epoch to epoch. An epoch's number is how many were completed before it: the first is 0."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["LinearDecay", "LinearWarmUp"]
 
@@ -23,6 +23,10 @@ class LinearDecay:
             return 0.0
         return self.initial * (self.end - epoch) / (self.end - self.begin)
 
+    def stretched(self, factor):
+        """The same for `factor` times as many epochs."""
+        return replace(self, begin=self.begin * factor, end=self.end * factor)
+
 
 @dataclass(frozen=True)
 class LinearWarmUp:
@@ -40,3 +44,7 @@ class LinearWarmUp:
         if epoch >= self.end:
             return 1.0
         return (epoch - self.begin) / (self.end - self.begin)
+
+    def stretched(self, factor):
+        """The same for `factor` times as many epochs."""
+        return replace(self, begin=self.begin * factor, end=self.end * factor)

@@ -8,13 +8,14 @@ import math
 
 import lasagne
 import theano.tensor as T
-from lasagne.init import Constant, Normal
+from lasagne.init import Constant, GlorotUniform, Normal
 from lasagne.nonlinearities import identity, rectify
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from nets import kl
+from nets.conv import Convolution
 
-__all__ = ["SparseVDLayer", "SparseVDDenseLayer"]
+__all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer"]
 
 #: log alpha is clipped to [-CLIP, CLIP]; outside, its gradient is 0.
 CLIP = 8.0
@@ -25,8 +26,8 @@ EPSILON = 1e-8
 class SparseVDLayer(lasagne.layers.Layer):
     """Base of the SparseVD layers: everything but the linear map.
 
-    A subclass registers its parameters with :meth:`add_weights` and :meth:`add_biases` and defines
-    :meth:`linear`, the map of an input by weights (a product of matrices, a convolution) without the biases.
+    A subclass registers its parameters with :meth:`add_params` and defines :meth:`linear`, the map of an input by
+    weights (a product of matrices, a convolution) without the biases.
 
     In training, pre-activations are sampled rather than weights (local reparameterization): for the linear map f,
     their mean is f(A; theta), their variance f(A^2; alpha theta^2). In prediction (`deterministic=True`), the map is
@@ -57,18 +58,16 @@ class SparseVDLayer(lasagne.layers.Layer):
         # As in Lasagne's own noise layers, the package-wide generator seeds the layer's.
         self._srng = MRG_RandomStreams(lasagne.random.get_rng().randint(1, 2147462579))
 
-    def add_weights(self, W, log_sigma2, shape):
-        """Registers `W` (theta) and `log_sigma2` (log sigma^2), both of the given shape.
+    def add_params(self, W, log_sigma2, b, weights_shape, biases_shape):
+        """Registers `W` (theta), the ordinary biases `b` (None leaves them out) and `log_sigma2` (log sigma^2).
 
-        The tag `training_only` marks what a pruned network does without.
+        The order is that of the original's weight files. The tag `training_only` marks what a pruned network does
+        without.
         """
-        self.W = self.add_param(W, shape, name="W")
-        self.log_sigma2 = self.add_param(log_sigma2, shape, name="log_sigma2", regularizable=False,
+        self.W = self.add_param(W, weights_shape, name="W")
+        self.b = None if b is None else self.add_param(b, biases_shape, name="b", regularizable=False)
+        self.log_sigma2 = self.add_param(log_sigma2, weights_shape, name="log_sigma2", regularizable=False,
                                          training_only=True)
-
-    def add_biases(self, b, shape):
-        """Registers the ordinary biases `b`; None leaves them out."""
-        self.b = None if b is None else self.add_param(b, shape, name="b", regularizable=False)
 
     def linear(self, input, weights):
         """The layer's linear map of `input` by `weights`, both Theano expressions."""
@@ -129,11 +128,53 @@ class SparseVDDenseLayer(SparseVDLayer):
         super().__init__(incoming, nonlinearity, threshold, train_clip, **kwargs)
         self.num_units = num_units
         num_inputs = math.prod(self.input_shape[1:])
-        self.add_weights(W, log_sigma2, (num_inputs, num_units))
-        self.add_biases(b, (num_units,))
+        self.add_params(W, log_sigma2, b, (num_inputs, num_units), (num_units,))
 
     def get_output_shape_for(self, input_shape):
         return (input_shape[0], self.num_units)
 
     def linear(self, input, weights):
         return T.dot(input.flatten(2) if input.ndim > 2 else input, weights)
+
+
+class SparseVDConv2DLayer(SparseVDLayer):
+    """A 2-d convolutional layer with sparse variational dropout.
+
+    Noise is drawn for each pre-activation: each image, filter, row and column.
+
+    Parameters
+    ----------
+    incoming : a :class:`lasagne.layers.Layer` or a tuple
+        the layer feeding into this layer, or the expected input shape: (images, channels, rows, columns)
+    num_filters, filter_size, stride, pad
+        see :class:`nets.conv.Convolution`
+    untie_biases : bool
+        not supported
+    W, log_sigma2 : Theano shared variable, expression, numpy array or callable
+        initial theta and log sigma^2, of shape (num_filters, channels, rows, columns)
+    b : Theano shared variable, expression, numpy array, callable or None
+        initial biases, of shape (num_filters,); None leaves them out
+    nonlinearity, threshold, train_clip, **kwargs
+        see :class:`SparseVDLayer`
+
+    Raises
+    ------
+    ValueError
+        for `untie_biases`, an input that is not 4-dimensional, or a padding that :class:`nets.conv.Convolution` does
+        not know.
+    """
+
+    def __init__(self, incoming, num_filters, filter_size, stride=1, pad=0, untie_biases=False, W=GlorotUniform(),
+                 b=Constant(0.0), log_sigma2=Constant(-10.0), nonlinearity=rectify, threshold=3.0, train_clip=True,
+                 **kwargs):
+        super().__init__(incoming, nonlinearity, threshold, train_clip, **kwargs)
+        if untie_biases:
+            raise ValueError("untie_biases=True is not supported: SparseVDConv2DLayer has one bias a filter")
+        self.convolution = Convolution(self.input_shape, num_filters, filter_size, stride, pad)
+        self.add_params(W, log_sigma2, b, self.convolution.weights_shape, (num_filters,))
+
+    def get_output_shape_for(self, input_shape):
+        return self.convolution.output_shape(input_shape)
+
+    def linear(self, input, weights):
+        return self.convolution(input, weights)

@@ -67,7 +67,8 @@ def test_help_answers(run_script):
     for flag in ("--dataset", "--epochs", "--batch-size", "--seed", "--threshold", "--output", "--resume",
                  "--data-dir"):
         assert flag in result.stdout
-    assert "default: 200" in result.stdout and "default: mnist" in result.stdout
+    text = " ".join(result.stdout.split())
+    assert "default: 200" in text and "default: mnist" in text
 
 
 def test_a_run_prints_a_row_an_epoch_and_the_final_table(finished):

@@ -7,7 +7,7 @@ from utils import files, report, runs
 from utils.errors import UserError
 from utils.training import fit
 
-SETTINGS = dict(experiment="lenet_300_100", network="LeNet-300-100", method="SparseVD", dataset="digits", epochs=2,
+SETTINGS = dict(experiment="lenet_300_100", network="LeNet-300-100", method="sparse-vd", dataset="digits", data="digits", epochs=2,
                 batch_size=100, seed=1, threshold=3.0)
 
 
@@ -18,7 +18,7 @@ def open_run(folder, resume=False, **settings):
 def train(trainer, digits, run, epochs=2, **keywords):
     return fit(trainer, digits, run, **{**dict(
         epochs=epochs, batch_size=100, learning_rate=LinearDecay(1e-3, 1, epochs), kl_weight=LinearWarmUp(0, epochs),
-        shuffling=np.random.default_rng(1)), **keywords})
+        generator=np.random.default_rng(1)), **keywords})
 
 
 def test_loss_falls_and_the_history_says_so(trainer, digits, tmp_path):
@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_weights(trainer, digits, tmp_path):
         train(trainer, digits, open_run(tmp_path / name))
         weights.append(trainer.weights())
     trainer.set_state(start, "c")
-    train(trainer, digits, open_run(tmp_path / "c"), shuffling=np.random.default_rng(2))
+    train(trainer, digits, open_run(tmp_path / "c"), generator=np.random.default_rng(2))
     for name, value in trainer.weights().items():
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
     assert any((weights[0][name] != value).any() for name, value in trainer.weights().items())

@@ -3,19 +3,73 @@
 import argparse
 import os
 import sys
-from collections import namedtuple
 
 import data
+from nets import methods
 from utils import files, runs
 from utils.errors import UserError
 
 __all__ = ["parse", "main"]
 
-Options = namedtuple("Options", "dataset epochs batch_size seed threshold folder resume data_dir")
-_SETTINGS = ("dataset", "epochs", "batch_size", "seed", "threshold")
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
 
 
-def parse(description, experiment, defaults, arguments=None):
+def _seed(text):
+    value = int(text)
+    if not 0 <= value < 2 ** 32:
+        raise argparse.ArgumentTypeError(f"{value} is not in 0 ... 4294967295")
+    return value
+
+
+def _size(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value:g} is not positive")
+    return value
+
+
+def _number(text):
+    value = float(text)
+    if value != value:
+        raise argparse.ArgumentTypeError("NaN is no number here")
+    return value
+
+
+#: Every flag that decides what is trained. A script offers those that it gives a default.
+_FLAGS = {
+    "dataset": dict(choices=data.names, help="what to train on; digits needs no download"),
+    "method": dict(choices=tuple(methods.NAMES), help="which layers the network is made of"),
+    "network": dict(choices=("lenet-300-100", "vgg-like"), help="what to train"),
+    "k": dict(type=_size, metavar="X", help="scales the numbers of filters and units"),
+    "epochs": dict(type=_positive, metavar="N",
+                   help="passes over the training set; with another number than the default, the learning rate's and "
+                        "the KL term's schedules are stretched to it"),
+    "batch_size": dict(type=_positive, metavar="N", help="images in a step"),
+    "seed": dict(type=_seed, metavar="N", help="of initial weights, noise, augmentation, random labels and the order "
+                                               "of images"),
+    "learning_rate": dict(type=_size, metavar="X", help="Adam's first learning rate; it falls as in the script"),
+    "log_sigma2": dict(type=_number, metavar="X", help="where log sigma^2 of every weight starts"),
+    "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
+    "preprocessing": dict(choices=data.preprocessings, help="of the images, fitted on the training set"),
+    "augment": dict(action=argparse.BooleanOptionalAction,
+                    help="whether training images are shifted (and natural ones mirrored) at random"),
+    "random_labels": dict(action=argparse.BooleanOptionalAction,
+                          help="whether the training set's labels are drawn at random"),
+    "variant": dict(metavar="TEXT", help="take a data set's files although their content is not the official one; the "
+                                         "text stands beside the data set's name in every table"),
+    "init_from": dict(metavar="PATH", help="start from the weights of a finished run (its folder, or weights.npz) of "
+                                           "the same network, whatever its method, or from the original's .npy"),
+    "pretrain": dict(choices=("dense", "binary-dropout"),
+                     help="first train the network by this method, in a folder of its own (FOLDER-<method>), then "
+                          "start from its weights"),
+}
+
+
+def parse(description, experiment, by_method=(), arguments=None, **defaults):
     """Reads an experiment's command line.
 
     Parameters
@@ -24,23 +78,27 @@ def parse(description, experiment, defaults, arguments=None):
         the script's docstring
     experiment : str
         the script's name, which stands in the folder of a run and in its configuration
-    defaults : dict
-        of `dataset`, `epochs`, `batch_size`, `seed` and `threshold`
+    by_method : iterable of str
+        flags whose default depends on the method; without the flag, the option is None
     arguments : list of str or None
         None is `sys.argv`
+    **defaults
+        of the other flags; flags that are named neither here nor in `by_method` are not offered
 
     Returns
     -------
-    :class:`Options`
-        `folder` is the run's, `resume` a bool. When a run is resumed, what the command line does not give is as in
-        the run's configuration.
+    argparse.Namespace
+        an attribute for each flag; and `settings`, a dict of those the training depends on, `experiment`, `folder`,
+        the run's, `resume`, a bool, and `resume_hint`, the flags that go on with the run. When a run is resumed, what
+        the command line does not give is as in the run's configuration.
 
     Raises
     ------
     UserError
         if the flags contradict each other or the run that is to be resumed.
     """
-    args = _parser(description, experiment, defaults).parse_args(arguments)
+    defaults.update(dict.fromkeys(by_method))
+    args = _parser(description, experiment, by_method, defaults).parse_args(arguments)
     resume = args.resume is not None
     folder = args.output
     if args.resume:
@@ -58,10 +116,15 @@ def parse(description, experiment, defaults, arguments=None):
         if stored.get("experiment") != experiment:
             raise UserError(f"{folder} is a run of {stored.get('experiment')}, not of {experiment}: resume it with "
                             f"experiments/{stored.get('experiment')}.py")
-        settings.update((name, stored[name]) for name in _SETTINGS if name in stored)
-    settings.update((name, getattr(args, name)) for name in _SETTINGS if getattr(args, name) is not None)
+        # Schedules stand there as dicts; their flag is the first value.
+        settings.update((name, stored[name]["initial"] if isinstance(stored[name], dict) else stored[name])
+                        for name in defaults if name in stored)
+    settings.update((name, getattr(args, name)) for name in defaults if getattr(args, name) is not None)
+    if settings.get("init_from") and settings.get("pretrain"):
+        raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
     folder = folder or runs.default_folder(experiment, settings["dataset"], settings["seed"])
-    return Options(**settings, folder=folder, resume=resume, data_dir=args.data_dir)
+    return argparse.Namespace(**settings, settings=settings, experiment=experiment, folder=folder, resume=resume,
+                              resume_hint=f"--resume {folder}", data_dir=args.data_dir)
 
 
 def main(function):
@@ -85,22 +148,17 @@ def main(function):
     sys.exit(status)
 
 
-def _parser(description, experiment, defaults):
+def _parser(description, experiment, by_method, defaults):
     parser = argparse.ArgumentParser(
         prog=f"experiments/{experiment}.py", description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="THEANO_FLAGS keeps its meaning, for example THEANO_FLAGS=device=cuda trains on a GPU.")
+    for name, keywords in _FLAGS.items():
+        if name in defaults:
+            default = "depends on the method" if name in by_method else _spelled(defaults[name])
+            parser.add_argument("--" + name.replace("_", "-"), default=None,
+                                **{**keywords, "help": f"{keywords['help']} (default: {default})"})
     add = parser.add_argument
-    add("--dataset", choices=data.names, help=f"what to train on (default: {defaults['dataset']}); digits needs no "
-                                              "download")
-    add("--epochs", type=_positive, metavar="N",
-        help=f"passes over the training set (default: {defaults['epochs']}); with another number, the learning rate's "
-             "and the KL term's schedules are stretched to it")
-    add("--batch-size", type=_positive, metavar="N", help=f"images in a step (default: {defaults['batch_size']})")
-    add("--seed", type=_seed, metavar="N",
-        help=f"of initial weights, noise and the order of images (default: {defaults['seed']})")
-    add("--threshold", type=_number, metavar="X",
-        help=f"a weight is pruned where log alpha >= X (default: {defaults['threshold']:g})")
     add("--output", metavar="FOLDER", help="the run's folder (default: results/<experiment>-<dataset>-seed<N>-<time>)")
     add("--resume", nargs="?", const="", metavar="FOLDER",
         help="go on with the run in FOLDER (default: that of --output) from its last checkpoint, with its settings")
@@ -109,25 +167,10 @@ def _parser(description, experiment, defaults):
     return parser
 
 
-def _positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
-
-
-def _seed(text):
-    value = int(text)
-    if not 0 <= value < 2 ** 32:
-        raise argparse.ArgumentTypeError(f"{value} is not in 0 ... 4294967295")
-    return value
-
-
-def _number(text):
-    value = float(text)
-    if value != value:
-        raise argparse.ArgumentTypeError("NaN is no threshold")
-    return value
+def _spelled(default):
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return "none" if default is None else format(default, "g") if isinstance(default, float) else default
 
 
 def _holds_run(folder):

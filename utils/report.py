@@ -4,7 +4,7 @@ import math
 
 from tabulate import tabulate
 
-from nets import sparsity
+from nets import methods, sparsity
 from utils import files, plots, published
 from utils.runs import sparsity_columns
 
@@ -64,8 +64,9 @@ def summarize(config, history, layers):
     settings, last = config["settings"], history[-1]
     total = sparsity.total(layers)
     return {
-        "network": settings["network"], "method": settings["method"], "dataset": settings["dataset"],
-        "seed": settings["seed"], "epochs": settings["epochs"], "threshold": settings["threshold"],
+        "network": settings["network"], "method": methods.NAMES[settings["method"]], "dataset": settings["data"],
+        "start": settings.get("start", "random"), "seed": settings["seed"], "epochs": settings["epochs"],
+        "threshold": settings["threshold"],
         "test_error_percent": last["test_error_percent"], "train_error_percent": last["train_error_percent"],
         "test_nll": last["test_nll"],
         "sparsity_percent": {layer.name: layer.sparsity_percent for layer in layers},
@@ -108,9 +109,9 @@ def finish(run, trainer, history, completed):
     if history:
         settings = run.config["settings"]
         plots.draw_curves(history, run.path("curves.png"), title=", ".join(
-            [settings["network"], settings["method"], settings["dataset"], f"seed {settings['seed']}"]))
+            [settings["network"], methods.NAMES[settings["method"]], settings["data"], f"seed {settings['seed']}"]))
     if not completed:
-        run.log(f"Stopped after epoch {len(history)}. To go on: --resume {run.folder}")
+        run.log(f"Stopped after epoch {len(history)}. To go on: {run.resume_hint}")
         raise SystemExit(130)
     files.write_arrays(run.path("weights.npz"), trainer.weights())
     files.write_arrays(run.path("weights_pruned.npz"), sparsity.pruned_values(trainer.net))

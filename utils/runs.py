@@ -14,6 +14,7 @@ from dataclasses import asdict, is_dataclass
 import numpy as np
 from tqdm import tqdm
 
+from nets import methods
 from utils import files, theano_setup
 from utils.errors import UserError
 
@@ -36,6 +37,8 @@ class Run:
         resumed, where it began stays, and where it goes on is added to the list `"resumed"`.
     resume : bool
         whether the folder may hold a run already, whose settings must then be the same
+    resume_hint : str or None
+        the flags that go on with this run; None is `--resume` with its folder
 
     Raises
     ------
@@ -44,8 +47,9 @@ class Run:
         training is going on in it.
     """
 
-    def __init__(self, folder, config, resume=False):
+    def __init__(self, folder, config, resume=False, resume_hint=None):
         self.folder = folder
+        self.resume_hint = resume_hint or f"--resume {folder}"
         self.config = config
         exists = os.path.exists(self.path("config.json"))
         if exists and not resume:
@@ -64,7 +68,7 @@ class Run:
             _require_same_settings(folder, self.config, config)
             origin = {name: value for name, value in config.items() if name != "settings"}
             self.config["resumed"] = [*self.config.get("resumed", []), origin]
-        #: The last checkpoint as (arrays, epoch, history, shuffling), see `save_checkpoint`; None if there is none yet.
+        #: The last checkpoint as (arrays, epoch, history, generator), see `save_checkpoint`; None if there is none yet.
         self.checkpoint = self._load_checkpoint() if resume else None
         files.write_json(self.path("config.json"), self.config)
 
@@ -80,7 +84,7 @@ class Run:
             self._log.write(text + "\n")
             self._log.flush()
 
-    def save_checkpoint(self, arrays, epoch, history, shuffling):
+    def save_checkpoint(self, arrays, epoch, history, generator):
         """Writes what training depends on, atomically; the previous checkpoint stays until the new one is complete.
 
         Parameters
@@ -91,10 +95,10 @@ class Run:
             how many epochs are completed
         history : list of dict
             a row for each of them
-        shuffling : dict
-            the state of the generator that shuffles the training set
+        generator : dict
+            the state of the generator that shuffles and augments the training set
         """
-        meta = {"epoch": epoch, "settings": self.config["settings"], "history": history, "shuffling": shuffling}
+        meta = {"epoch": epoch, "settings": self.config["settings"], "history": history, "generator": generator}
         files.write_arrays(self.path("checkpoint.npz"), {**arrays, "meta": np.array(json.dumps(meta))})
         self.write_history(history)
 
@@ -105,7 +109,7 @@ class Run:
         arrays = files.read_arrays(path)
         try:
             meta = json.loads(str(arrays.pop("meta")))
-            found = meta["epoch"], meta["history"], meta["shuffling"]
+            found = meta["epoch"], meta["history"], meta["generator"]
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{path} is not a checkpoint of this project; start a new run without --resume") from None
         _require_same_settings(path, meta, self.config)
@@ -137,17 +141,16 @@ def sparsity_columns(names):
     return {name.removeprefix(SPARSITY): name for name in names if name.startswith(SPARSITY)}
 
 
-def start(experiment, options, dataset, **hyper_parameters):
+def start(options, dataset, **hyper_parameters):
     """Opens a run's folder and says what is going to be trained.
 
     Parameters
     ----------
-    experiment : str
-        the script's name
-    options : :class:`utils.cli.Options`
+    options : argparse.Namespace
+        see :func:`utils.cli.parse`
     dataset : :class:`data.dataset.Dataset`
     **hyper_parameters
-        all else that the training depends on: `network`, `method`, schedules, ...
+        all else that the training depends on: `network`, schedules, ...; over the options of the same name
 
     Returns
     -------
@@ -160,15 +163,15 @@ def start(experiment, options, dataset, **hyper_parameters):
     """
     if options.batch_size > len(dataset.train_images):
         raise UserError(f"--batch-size {options.batch_size} is more than the {len(dataset.train_images)} training "
-                        f"images of {options.dataset}")
-    settings = {"experiment": experiment, "dataset": options.dataset, "data_fingerprint": dataset.fingerprint,
-                "epochs": options.epochs, "batch_size": options.batch_size, "seed": options.seed,
-                "threshold": options.threshold}
+                        f"images of {dataset.name}")
+    settings = {"experiment": options.experiment, **options.settings, "data": dataset.name,
+                "data_fingerprint": dataset.fingerprint}
     settings.update((name, asdict(value) if is_dataclass(value) else value)
                     for name, value in hyper_parameters.items())
     environment = theano_setup.describe()
-    run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume)
-    run.log(f"{settings['network']}, {settings['method']}, on {options.dataset} ({len(dataset.train_images):,} "
+    run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume,
+              options.resume_hint)
+    run.log(f"{settings['network']}, {methods.NAMES[options.method]}, on {dataset.name} ({len(dataset.train_images):,} "
             f"training and {len(dataset.test_images):,} test images), seed {options.seed}, {options.epochs} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")

@@ -22,7 +22,7 @@ EVALUATION_BATCH = 1000
 
 
 def seed_generators(seed):
-    """Seeds initial weights and training noise (Lasagne's generator); returns the generator that shuffles."""
+    """Seeds initial weights and training noise (Lasagne's generator); returns the one that shuffles and augments."""
     lasagne.random.set_rng(np.random.RandomState(seed))
     return np.random.Generator(np.random.PCG64(seed))
 
@@ -44,13 +44,15 @@ class Trainer:
         the output layer, of class probabilities
     num_examples : int
         the size of the training set, N in the objective
+    l2 : float
+        the weight of the sum of squared weights, which is added to the mean of -log p(y | x)
 
     References
     ----------
     Molchanov, Ashukha, Vetrov (2017), section 3 (the objective) and 5 (Adam).
     """
 
-    def __init__(self, net, num_examples):
+    def __init__(self, net, num_examples, l2=0.0):
         self.net = net
         self.num_examples = num_examples
         self._learning_rate = theano.shared(np.float32(0), "learning_rate")
@@ -65,7 +67,8 @@ class Trainer:
 
         noisy = lasagne.layers.get_output(net, images, deterministic=False)
         nll = objectives.negative_log_likelihood(noisy, labels)
-        loss = objectives.negative_sgvlb(nll, kl, num_examples, self._kl_weight)
+        penalty = l2 * lasagne.regularization.regularize_network_params(net, lasagne.regularization.l2) if l2 else 0
+        loss = objectives.negative_sgvlb(nll + penalty, kl, num_examples, self._kl_weight)
         params = lasagne.layers.get_all_params(net, trainable=True)
         updates = lasagne.updates.adam(loss, params, self._learning_rate)
         self._optimizer_state = [variable for variable in updates if variable not in params]
@@ -80,8 +83,10 @@ class Trainer:
         self._kl = theano.function([], kl)
         self.count_layers = sparsity.counting_function(net)
 
-    def train_epoch(self, images, labels, batch_size, order, learning_rate, kl_weight, progress=None):
+    def train_epoch(self, images, labels, batch_size, order, learning_rate, kl_weight, augment=None, progress=None):
         """One pass over the training set in the given order; an incomplete last batch is left out, as in the original.
+
+        `augment`, if given, is called with each batch of images and returns what to train on.
 
         Returns
         -------
@@ -94,7 +99,8 @@ class Trainer:
         num_batches = len(order) // batch_size
         for batch in range(num_batches):
             chosen = order[batch * batch_size:(batch + 1) * batch_size]
-            self._train(images[chosen], labels[chosen])
+            batch_images = images[chosen]
+            self._train(augment(batch_images) if augment else batch_images, labels[chosen])
             if progress:
                 progress.update()
         nll, errors, kl = self._totals.get_value()
@@ -141,14 +147,15 @@ class Trainer:
     def _named_state(self):
         named = {f"param/{name}": variable for name, variable in named_params(self.net).items()}
         named.update((f"adam/{number:03d}", variable) for number, variable in enumerate(self._optimizer_state))
-        # Every generator that the training step advances, whichever layer it belongs to.
+        # What the training step advances by itself, whichever layer it belongs to; running averages are parameters.
+        params = [variable.container for variable in named_params(self.net).values()]
         generators = [variable for variable in self._train.get_shared()
-                      if getattr(variable, "default_update", None) is not None]
+                      if getattr(variable, "default_update", None) is not None and variable.container not in params]
         named.update((f"noise/{number:03d}", variable) for number, variable in enumerate(generators))
         return named
 
 
-def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, shuffling):
+def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, generator, augmentation=None):
     """Trains up to `epochs`, from the run's checkpoint if it has one; one row an epoch, one checkpoint an epoch.
 
     Ctrl-C (or SIGTERM) lets the epoch end and stops; a second one stops at once.
@@ -160,8 +167,10 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
     run : :class:`utils.runs.Run`
     learning_rate, kl_weight : callable(epoch) -> float
         see :mod:`nets.schedules`
-    shuffling : numpy.random.Generator
-        orders the training set
+    generator : numpy.random.Generator
+        orders the training set, and is the source of the augmentation's randomness
+    augmentation : callable(images, generator) -> images, or None
+        changes each batch of training images, see :mod:`data.augmentation`
 
     Returns
     -------
@@ -176,27 +185,28 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
     """
     history, start = [], 0
     if run.checkpoint:
-        arrays, start, history, shuffling.bit_generator.state = run.checkpoint
+        arrays, start, history, generator.bit_generator.state = run.checkpoint
         trainer.set_state(arrays, run.path("checkpoint.npz"))
         run.write_history(history)
         run.log(f"Resumed after epoch {start} of {epochs}.")
 
+    augment = augmentation and (lambda images: augmentation(images, generator))
     table = report.EpochTable(epochs)
     with _Interruption(run) as interruption:
         for epoch in range(start, epochs):
             began = time.perf_counter()
             rates = learning_rate(epoch), kl_weight(epoch)
-            order = shuffling.permutation(len(dataset.train_images))
+            order = generator.permutation(len(dataset.train_images))
             with tqdm(total=len(order) // batch_size, desc=f"epoch {epoch + 1}/{epochs}", unit="step", leave=False,
                       disable=None) as progress:
                 train, kl = trainer.train_epoch(dataset.train_images, dataset.train_labels, batch_size, order, *rates,
-                                                progress=progress)
+                                                augment, progress)
             arrays = trainer.state()
             _require_finite(train.nll + kl, arrays, epoch, run)
             row = _row(trainer, dataset, epoch, rates, train, kl)
             row["seconds"] = round(time.perf_counter() - began, 2)
             history.append(row)
-            run.save_checkpoint(arrays, epoch + 1, history, shuffling.bit_generator.state)
+            run.save_checkpoint(arrays, epoch + 1, history, generator.bit_generator.state)
             run.log(table.line(row))
             if interruption.asked and epoch + 1 < epochs:
                 return history, False

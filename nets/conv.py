@@ -1,0 +1,96 @@
+"""The 2-d convolution that dense and SparseVD layers share, and the dense layer made of it."""
+
+from lasagne.init import Constant, GlorotUniform
+from lasagne.layers import Layer
+from lasagne.nonlinearities import identity, rectify
+from lasagne.utils import as_tuple
+import theano.tensor as T
+
+__all__ = ["Convolution", "Conv2DLayer"]
+
+
+class Convolution:
+    """A 2-d convolution of images by filters: its shapes, and the linear map itself.
+
+    It is a cross-correlation, as cuDNN computes and as the original's weights expect: filters are not flipped.
+
+    Parameters
+    ----------
+    input_shape : tuple
+        (images, channels, rows, columns); all but the channels may be None
+    num_filters : int
+    filter_size, stride : int or tuple of 2 int
+        rows and columns
+    pad : int, tuple of 2 int, "valid", "same" or "full"
+        rows and columns of zeros on each side; "same" takes odd filter sizes only
+
+    Attributes
+    ----------
+    weights_shape : tuple of int
+        (filters, channels, rows, columns)
+
+    Raises
+    ------
+    ValueError
+        if the input is not 4-dimensional, or the padding is not one of those.
+    """
+
+    def __init__(self, input_shape, num_filters, filter_size, stride=1, pad=0):
+        if len(input_shape) != 4:
+            raise ValueError(f"a 2-d convolution takes (images, channels, rows, columns), not {input_shape}")
+        size = as_tuple(filter_size, 2)
+        if pad == "same" and not all(length % 2 for length in size):
+            raise ValueError(f"pad='same' takes odd filter sizes, not {size}: give the padding in numbers")
+        named = {"valid": (0, 0), "same": (size[0] // 2, size[1] // 2), "full": (size[0] - 1, size[1] - 1)}
+        if isinstance(pad, str) and pad not in named:
+            raise ValueError(f"pad={pad!r} is neither a number, nor two, nor one of {', '.join(named)}")
+        self.pad = named[pad] if isinstance(pad, str) else as_tuple(pad, 2, int)
+        self.stride = as_tuple(stride, 2)
+        self.input_shape = input_shape
+        self.weights_shape = (num_filters, input_shape[1], *size)
+
+    def output_shape(self, input_shape):
+        """The shape of the result, (images, filters, rows, columns)."""
+        lengths = [None if length is None else (length + 2 * pad - size) // stride + 1 for length, pad, size, stride
+                   in zip(input_shape[2:], self.pad, self.weights_shape[2:], self.stride)]
+        return (input_shape[0], self.weights_shape[0], *lengths)
+
+    def __call__(self, input, weights):
+        """The convolution of `input` by `weights`, both Theano 4-d expressions."""
+        return T.nnet.conv2d(input, weights, self.input_shape, self.weights_shape, border_mode=self.pad,
+                             subsample=self.stride, filter_flip=False)
+
+
+class Conv2DLayer(Layer):
+    """An ordinary 2-d convolutional layer. Lasagne's flips its filters (0.1 always, 0.2 by default), this one does not.
+
+    Parameters
+    ----------
+    incoming : a :class:`lasagne.layers.Layer` or a tuple
+        the layer feeding into this layer, or the expected input shape: (images, channels, rows, columns)
+    num_filters, filter_size, stride, pad
+        see :class:`Convolution`
+    W : Theano shared variable, expression, numpy array or callable
+        initial filters, of shape (num_filters, channels, rows, columns)
+    b : Theano shared variable, expression, numpy array, callable or None
+        initial biases, of shape (num_filters,); None leaves them out
+    nonlinearity : callable or None
+        None is the identity
+    """
+
+    def __init__(self, incoming, num_filters, filter_size, stride=1, pad=0, W=GlorotUniform(), b=Constant(0.0),
+                 nonlinearity=rectify, **kwargs):
+        super().__init__(incoming, **kwargs)
+        self.nonlinearity = identity if nonlinearity is None else nonlinearity
+        self.convolution = Convolution(self.input_shape, num_filters, filter_size, stride, pad)
+        self.W = self.add_param(W, self.convolution.weights_shape, name="W")
+        self.b = None if b is None else self.add_param(b, (num_filters,), name="b", regularizable=False)
+
+    def get_output_shape_for(self, input_shape):
+        return self.convolution.output_shape(input_shape)
+
+    def get_output_for(self, input, **kwargs):
+        activation = self.convolution(input, self.W)
+        if self.b is not None:
+            activation = activation + self.b.dimshuffle("x", 0, "x", "x")
+        return self.nonlinearity(activation)

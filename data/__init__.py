@@ -1,20 +1,26 @@
 """Data sets: `load` finds, downloads, checks and prepares one by its name."""
 
-from data import digits, mnist
-from data.dataset import Dataset
+import os
+
+from data import cifar, digits, mnist
+from data import preprocessing as _preprocessing
+from data.dataset import Dataset, prepare, with_random_labels
+from data.download import data_folder
 from utils.errors import UserError
 
-__all__ = ["load", "names", "Dataset"]
+__all__ = ["load", "names", "preprocessings", "Dataset"]
 
-_LOADERS = {"digits": digits.load, "mnist": mnist.load_mnist, "fashion-mnist": mnist.load_fashion_mnist}
+_LOADERS = {"digits": digits.load, "mnist": mnist.load_mnist, "fashion-mnist": mnist.load_fashion_mnist,
+            "cifar10": cifar.load_cifar10, "cifar100-fine": cifar.load_cifar100_fine,
+            "cifar100-coarse": cifar.load_cifar100_coarse}
 
 #: The names that `load` knows.
 names = tuple(_LOADERS)
 #: How images can be prepared.
-preprocessings = ("mean-image", "zca")
+preprocessings = _preprocessing.names
 
 
-def load(name, data_dir=None):
+def load(name, data_dir=None, preprocessing="mean-image", random_labels=None, variant=None):
     """Loads a data set, downloading it if it is on disk nowhere.
 
     Parameters
@@ -24,10 +30,17 @@ def load(name, data_dir=None):
     data_dir : str or None
         the folder that holds the data sets' folders; None is the environment variable SPARSEVD_DATA, or
         `data/downloads` in the project
+    preprocessing : str
+        one of `preprocessings`
+    random_labels : int or None
+        the seed of random labels for the training set; None keeps the genuine ones
+    variant : str or None
+        what to call files that are on disk and not the official ones; None refuses them
 
     Returns
     -------
     :class:`data.dataset.Dataset`
+        its `name` tells of the variant and of random labels
 
     Raises
     ------
@@ -36,4 +49,10 @@ def load(name, data_dir=None):
     """
     if name not in _LOADERS:
         raise UserError(f"there is no data set {name!r}; choose one of {', '.join(names)}")
-    return _LOADERS[name](data_dir)
+    raw = _LOADERS[name](data_dir, variant)
+    remarks = [variant] if variant else []
+    if random_labels is not None:
+        raw = with_random_labels(raw, random_labels)
+        remarks.append("random labels")
+    label = f"{name} ({', '.join(remarks)})" if remarks else name
+    return prepare(label, raw, preprocessing, os.path.join(data_folder(data_dir), "cache"))

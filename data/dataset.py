@@ -1,11 +1,17 @@
-"""A data set as training sees it."""
+"""A data set as its files hold it, and as training sees it."""
 
 import hashlib
+from collections import namedtuple
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Dataset", "prepare"]
+from data import preprocessing
+
+__all__ = ["Raw", "Dataset", "prepare", "with_random_labels"]
+
+#: What a data set's files hold. Images: (images, channels, rows, columns), uint8; labels: (images,), uint8.
+Raw = namedtuple("Raw", "train_images train_labels test_images test_labels num_classes")
 
 
 @dataclass(frozen=True)
@@ -15,14 +21,14 @@ class Dataset:
     Attributes
     ----------
     name : str
-        as in `data.names`
+        as it stands in tables
     train_images, test_images : numpy array
         (images, channels, rows, columns), float32
     train_labels, test_labels : numpy array
         (images,), int32, from 0
     num_classes : int
     fingerprint : str
-        sha256 of the images and labels before preprocessing, so that a run can be resumed on the same data only
+        sha256 of images and labels before preprocessing, so that a run can be resumed on the same data only
     """
 
     name: str
@@ -34,27 +40,41 @@ class Dataset:
     fingerprint: str
 
 
-def prepare(name, train_images, train_labels, test_images, test_labels, num_classes):
-    """Scales grey levels to pixels / 256 and subtracts the training set's mean image, as the original does.
+def with_random_labels(raw, seed):
+    """The same images, the training set's labels drawn uniformly at random; the test set stays as it is.
+
+    References
+    ----------
+    Zhang et al. (2017), Understanding deep learning requires rethinking generalization; Molchanov, Ashukha, Vetrov
+    (2017), table 2.
+    """
+    labels = np.random.default_rng(seed).integers(0, raw.num_classes, len(raw.train_labels), dtype=np.uint8)
+    return raw._replace(train_labels=labels)
+
+
+def prepare(name, raw, method="mean-image", cache_folder=None):
+    """The :class:`Dataset` of a :class:`Raw` one.
 
     Parameters
     ----------
-    train_images, test_images : numpy array
-        (images, rows, columns), uint8
-    train_labels, test_labels : numpy array
-        (images,), uint8
+    name : str
+        as it is to stand in tables
+    method : str
+        one of `data.preprocessing.names`
+    cache_folder : str or None
+        where "zca" keeps its matrix
     """
+    if method == "zca":
+        train_images, test_images = preprocessing.zca(raw.train_images, raw.test_images, cache_folder)
+    else:
+        train_images, test_images = preprocessing.mean_image(raw.train_images, raw.test_images)
+    return Dataset(name, train_images, raw.train_labels.astype(np.int32), test_images,
+                   raw.test_labels.astype(np.int32), raw.num_classes, _fingerprint(raw))
+
+
+def _fingerprint(raw):
     digest = hashlib.sha256()
-    for array in (train_images, train_labels, test_images, test_labels):
+    for array in raw[:4]:
         digest.update(repr((array.dtype.str, array.shape)).encode())
         digest.update(np.ascontiguousarray(array))
-    mean = train_images.mean(axis=0, dtype=np.float64) / 256
-
-    def scale(images):
-        images = images.astype(np.float32)
-        images /= 256
-        images -= mean.astype(np.float32)
-        return images[:, np.newaxis]
-
-    return Dataset(name, scale(train_images), train_labels.astype(np.int32), scale(test_images),
-                   test_labels.astype(np.int32), num_classes, digest.hexdigest())
+    return digest.hexdigest()

@@ -2,18 +2,21 @@
 
 import numpy as np
 
-from data.dataset import prepare
+from data.dataset import Raw
+from utils.errors import UserError
 
 __all__ = ["load"]
 
 TEST_EVERY = 5
 
 
-def load(data_dir=None):
+def load(data_dir=None, variant=None):
     """The digits enlarged from 8x8 to 28x28; of each class, every fifth image is for testing (1,442 and 355 images).
 
-    `data_dir` is not used: nothing is stored.
+    `data_dir` is not used, as nothing is stored; there is no variant.
     """
+    if variant:
+        raise UserError("the digits come with scikit-learn: there is no other --variant of them")
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 
@@ -25,4 +28,5 @@ def load(data_dir=None):
     test = np.zeros(len(labels), dtype=bool)
     for digit in range(10):
         test[np.flatnonzero(labels == digit)[TEST_EVERY - 1::TEST_EVERY]] = True
-    return prepare("digits", images[~test], labels[~test], images[test], labels[test], 10)
+    images = images[:, np.newaxis]
+    return Raw(images[~test], labels[~test], images[test], labels[test], 10)

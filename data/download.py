@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 
-__all__ = ["Source", "find_or_download"]
+__all__ = ["Source", "data_folder", "find", "find_or_download"]
 
 DATA_VARIABLE = "SPARSEVD_DATA"
 MIRROR_VARIABLE = "SPARSEVD_MIRROR"
@@ -40,7 +40,20 @@ class Source:
     sha256: dict
 
 
-def find_or_download(source, data_dir=None, unpack=lambda content, name: content):
+def data_folder(data_dir=None):
+    """The folder that holds the data sets' folders: `data_dir`, $SPARSEVD_DATA, or `data/downloads` in the project."""
+    return os.path.expanduser(data_dir or os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER)
+
+
+def find(source, data_dir=None, unpack=lambda content, name: content, variant=None):
+    """As :func:`find_or_download`, but None if one of the files is not on disk."""
+    paths = {name: _find(name, _places(source, data_dir)) for name in source.sha256}
+    if not all(paths.values()):
+        return None
+    return {name: _read(source, name, path, unpack, variant) for name, path in paths.items()}
+
+
+def find_or_download(source, data_dir=None, unpack=lambda content, name: content, variant=None):
     """The unpacked content of each of the source's files, checked.
 
     Files are looked for in `<data_dir>/<name>`, in `data_dir` itself, and in the system folders, packed or unpacked;
@@ -50,9 +63,11 @@ def find_or_download(source, data_dir=None, unpack=lambda content, name: content
     ----------
     source : :class:`Source`
     data_dir : str or None
-        None is the environment variable SPARSEVD_DATA, or `data/downloads` in the project
+        see :func:`data_folder`
     unpack : callable(bytes, file name) -> bytes
         raises UserError for damaged content
+    variant : str or None
+        what the user calls files of another content than the genuine one; None refuses them
 
     Returns
     -------
@@ -64,17 +79,28 @@ def find_or_download(source, data_dir=None, unpack=lambda content, name: content
     UserError
         if a file on disk is not the genuine one, or one is missing and no mirror delivers it.
     """
-    data_dir = os.path.expanduser(data_dir or os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER)
-    target = os.path.join(data_dir, source.name)
+    places = _places(source, data_dir)
     contents = {}
     for name in source.sha256:
-        path = _find(name, (target, data_dir, *source.system_folders))
-        contents[name] = _read(source, name, path, unpack) if path else _download(source, name, target, unpack)
+        path = _find(name, places)
+        if path:
+            contents[name] = _read(source, name, path, unpack, variant)
+        elif variant:
+            raise UserError(f"{name} of the variant {variant!r} of {source.name} is not in {places[0]}: put it there, or "
+                            "leave out --variant to download the official one")
+        else:
+            contents[name] = _download(source, name, places[0], unpack)
     return contents
 
 
-def _find(name, folders):
-    for folder in folders:
+def _places(source, data_dir):
+    """The folders where the source's files are looked for, in this order; downloads go to the first."""
+    data_dir = data_folder(data_dir)
+    return (os.path.join(data_dir, source.name), data_dir, *source.system_folders)
+
+
+def _find(name, places):
+    for folder in places:
         for candidate in (name, name.removesuffix(".gz")):
             path = os.path.join(folder, candidate)
             if os.path.isfile(path):
@@ -82,15 +108,17 @@ def _find(name, folders):
     return None
 
 
-def _read(source, name, path, unpack):
+def _read(source, name, path, unpack, variant=None):
     try:
         with open(path, "rb") as file:
             content = unpack(file.read(), path)
-        _check(source, name, content, path)
+        if not variant:
+            _check(source, name, content, path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UserError as error:
-        raise UserError(f"{error}; delete or replace it, it is downloaded anew when missing") from None
+        raise UserError(f"{error}; delete or replace it, it is downloaded anew when missing (or say by --variant what "
+                        "it is)") from None
     return content
 
 

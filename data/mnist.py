@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from data.dataset import prepare
+from data.dataset import Raw
 from data.download import Source, find_or_download
 from utils.errors import UserError
 
@@ -39,19 +39,20 @@ FASHION_MNIST = Source(
     })
 
 
-def load_mnist(data_dir=None):
-    """MNIST: 60,000 training and 10,000 test images of digits, 28x28."""
-    return _load(MNIST, data_dir)
+def load_mnist(data_dir=None, variant=None):
+    """MNIST: 60,000 training and 10,000 test images of digits, 28x28. Parameters as in `data.load`."""
+    return _load(MNIST, data_dir, variant)
 
 
-def load_fashion_mnist(data_dir=None):
-    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28x28."""
-    return _load(FASHION_MNIST, data_dir)
+def load_fashion_mnist(data_dir=None, variant=None):
+    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28x28. Parameters as in `data.load`."""
+    return _load(FASHION_MNIST, data_dir, variant)
 
 
-def _load(source, data_dir):
-    arrays = [parse_idx(content, name) for name, content in find_or_download(source, data_dir, unpack=gunzip).items()]
-    return prepare(source.name, *arrays, num_classes=10)
+def _load(source, data_dir, variant=None):
+    contents = find_or_download(source, data_dir, gunzip, variant)
+    train_images, train_labels, test_images, test_labels = (parse_idx(*item[::-1]) for item in contents.items())
+    return Raw(train_images[:, np.newaxis], train_labels, test_images[:, np.newaxis], test_labels, 10)
 
 
 def gunzip(packed, name):

@@ -3,24 +3,24 @@
     python experiments/lenet_300_100.py                       MNIST, 200 epochs, as in the original
     python experiments/lenet_300_100.py --dataset digits      no download, under a minute
     python experiments/lenet_300_100.py --method dense        the network to compare with
+    python experiments/lenet_300_100.py --pretrain dense      both: SparseVD from the dense network's weights
     python experiments/lenet_300_100.py --resume FOLDER       goes on with a run that was stopped
 """
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
+from data.augmentation import PadCropFlip
 from nets.architectures import lenet_300_100
 from nets.schedules import LinearDecay, LinearWarmUp
 from utils import cli, experiment
 
-EPOCHS = 200
-BATCH_SIZE = 100
-THRESHOLD = 3.0                                           # weights of log alpha >= 3 are pruned: dropout rate over 0.95
-DENSE = dict(learning_rate=LinearDecay(1e-4, 100, 200))   # as of LeNet-5-Caffe: the original has no script for it
+# As in LeNet-5-Caffe's script: the original has none for a dense LeNet-300-100.
+DENSE = dict(learning_rate=LinearDecay(1e-4, 100, 200), augment=True)
 
-# The original's. Adam's beta1 is 0.9; epochs 100 and 200 are where the learning rate begins to fall and reaches 0.
+# The original's. 200 epochs of batches of 100, Adam with beta1 0.9; weights of log alpha >= 3 are pruned.
 HYPER_PARAMETERS = {
     "sparse-vd": dict(
-        learning_rate=LinearDecay(1e-3, 100, 200),
+        learning_rate=LinearDecay(1e-3, 100, 200),        # from epoch 100 on it falls linearly, to 0 at 200
         kl_weight=LinearWarmUp(5, 20),                    # the weight of the KL term grows from 0 to 1 between these
         log_sigma2=-10.0,                                 # where log sigma^2 starts
         train_clip=True),                                 # pruned weights are left out of the mean in training too
@@ -30,10 +30,8 @@ HYPER_PARAMETERS = {
 
 
 def main():
-    options = cli.parse(__doc__, "lenet_300_100", dataset="mnist", method="sparse-vd", epochs=EPOCHS,
-                        batch_size=BATCH_SIZE, seed=1, threshold=THRESHOLD,
-                        by_method=("learning_rate", "log_sigma2"))
-    experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS)
+    options = cli.parse(__doc__, "lenet_300_100", dataset="mnist", method="sparse-vd", epochs=200)
+    experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS, PadCropFlip(2, flip=False))
 
 
 if __name__ == "__main__":

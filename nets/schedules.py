@@ -2,7 +2,21 @@
 
 from dataclasses import dataclass, replace
 
-__all__ = ["LinearDecay", "LinearWarmUp"]
+__all__ = ["Constant", "LinearDecay", "LinearWarmUp"]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value at each epoch."""
+
+    value: float
+
+    def __call__(self, epoch):
+        return self.value
+
+    def stretched(self, factor):
+        """The same, however many epochs there are."""
+        return self
 
 
 @dataclass(frozen=True)

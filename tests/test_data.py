@@ -22,6 +22,12 @@ def arrays(rng):
 
 
 @pytest.fixture
+def raw(arrays):
+    train_images, train_labels, test_images, test_labels = arrays
+    return dataset.Raw(train_images[:, np.newaxis], train_labels, test_images[:, np.newaxis], test_labels, 10)
+
+
+@pytest.fixture
 def source(arrays):
     names = list(mnist.MNIST.sha256)
     return Source("tiny", (), (), {name: hashlib.sha256(idx(array)).hexdigest() for name, array in zip(names, arrays)})
@@ -59,19 +65,36 @@ def test_digits_keep_their_shape_when_enlarged(digits):
         assert np.corrcoef(back, original)[0, 1] > 0.95
 
 
-def test_preprocessing_is_pixels_over_256_minus_the_training_mean(arrays):
-    prepared = dataset.prepare("tiny", *arrays, num_classes=10)
+def test_preprocessing_is_pixels_over_256_minus_the_training_mean(arrays, raw):
+    prepared = dataset.prepare("tiny", raw)
     mean = arrays[0].astype("float64").mean(0) / 256
     np.testing.assert_allclose(prepared.train_images[:, 0], arrays[0] / 256 - mean, atol=1e-6)
     np.testing.assert_allclose(prepared.test_images[:, 0], arrays[2] / 256 - mean, atol=1e-6)
     np.testing.assert_array_equal(prepared.test_labels, arrays[3])
 
 
-def test_the_fingerprint_tells_data_apart(arrays):
-    fingerprint = dataset.prepare("tiny", *arrays, num_classes=10).fingerprint
-    changed = [array.copy() for array in arrays]
-    changed[3][0] ^= 1
-    assert dataset.prepare("tiny", *changed, num_classes=10).fingerprint != fingerprint
+def test_the_fingerprint_tells_data_apart(raw):
+    fingerprint = dataset.prepare("tiny", raw).fingerprint
+    changed = raw.test_labels.copy()
+    changed[0] ^= 1
+    assert dataset.prepare("tiny", raw._replace(test_labels=changed)).fingerprint != fingerprint
+    assert dataset.prepare("tiny", dataset.with_random_labels(raw, 1)).fingerprint != fingerprint
+
+
+def test_random_labels_are_drawn_for_training_only_and_repeat_with_the_seed(raw):
+    many = raw._replace(train_labels=np.zeros(20000, "uint8"))
+    labels = dataset.with_random_labels(many, 3).train_labels
+    counts = np.bincount(labels, minlength=10)
+    assert len(counts) == 10 and abs(counts - 2000).max() < 5 * np.sqrt(2000 * 0.9)
+    np.testing.assert_array_equal(labels, dataset.with_random_labels(many, 3).train_labels)
+    assert (labels != dataset.with_random_labels(many, 4).train_labels).any()
+    assert dataset.with_random_labels(many, 3).test_labels is raw.test_labels
+
+
+def test_a_data_sets_name_tells_what_was_done_to_it(folder, monkeypatch, source):
+    monkeypatch.setattr(mnist, "MNIST", source)
+    assert data.load("mnist", str(folder)).name == "mnist"
+    assert data.load("mnist", str(folder), random_labels=1, variant="tiny").name == "mnist (tiny, random labels)"
 
 
 def test_idx_files_are_read(arrays):
@@ -135,6 +158,18 @@ def test_a_damaged_file_is_refused_and_named(folder, source, damage):
     assert str(path) in str(error.value) and "delete or replace it" in str(error.value)
     assert "\n" not in str(error.value)
     assert path.exists()
+
+
+def test_a_variant_is_taken_from_disk_whatever_it_holds_but_never_downloaded(folder, source):
+    path = folder / "tiny" / "t10k-images-idx3-ubyte.gz"
+    damage_tamper(path)
+    assert len(mnist._load(source, str(folder), variant="tampered").test_images) == 3
+    damage_truncate(path)
+    with pytest.raises(UserError, match="truncated"):
+        mnist._load(source, str(folder), variant="tampered")
+    path.unlink()
+    with pytest.raises(UserError, match="variant 'tampered'.*leave out --variant"):
+        mnist._load(source, str(folder), variant="tampered")
 
 
 def test_known_hashes_are_of_mnists_real_files(request):

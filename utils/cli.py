@@ -6,7 +6,7 @@ import sys
 
 import data
 from nets import methods
-from utils import files, runs
+from utils import runs
 from utils.errors import UserError
 
 __all__ = ["parse", "main"]
@@ -69,7 +69,13 @@ _FLAGS = {
 }
 
 
-def parse(description, experiment, by_method=(), arguments=None, **defaults):
+# What no script needs to say, and what hangs on the method: without the flag, the option is None.
+_DEFAULTS = {"batch_size": 100, "seed": 1, "threshold": 3.0, "preprocessing": "mean-image", "random_labels": False,
+             "variant": None, "init_from": None, "pretrain": None}
+_BY_METHOD = ("learning_rate", "log_sigma2", "augment")
+
+
+def parse(description, experiment, arguments=None, **defaults):
     """Reads an experiment's command line.
 
     Parameters
@@ -78,41 +84,40 @@ def parse(description, experiment, by_method=(), arguments=None, **defaults):
         the script's docstring
     experiment : str
         the script's name, which stands in the folder of a run and in its configuration
-    by_method : iterable of str
-        flags whose default depends on the method; without the flag, the option is None
     arguments : list of str or None
         None is `sys.argv`
     **defaults
-        of the other flags; flags that are named neither here nor in `by_method` are not offered
+        of flags; `dataset`, `method` and `epochs` are needed; `k` and `network` are offered only if they are given
 
     Returns
     -------
     argparse.Namespace
         an attribute for each flag; and `settings`, a dict of those the training depends on, `experiment`, `folder`,
-        the run's, `resume`, a bool, and `resume_hint`, the flags that go on with the run. When a run is resumed, what
-        the command line does not give is as in the run's configuration.
+        the run's, `resume`, a bool, `stored`, the settings of the run that is resumed, and `resume_hint`, the flags
+        that go on with the run. When a run is resumed, what the command line does not give is as in the run's
+        configuration.
 
     Raises
     ------
     UserError
         if the flags contradict each other or the run that is to be resumed.
     """
-    defaults.update(dict.fromkeys(by_method))
-    args = _parser(description, experiment, by_method, defaults).parse_args(arguments)
+    defaults = {**_DEFAULTS, **dict.fromkeys(_BY_METHOD), **defaults}
+    args = _parser(description, experiment, defaults).parse_args(arguments)
     resume = args.resume is not None
     folder = args.output
     if args.resume:
         if folder and os.path.abspath(folder) != os.path.abspath(args.resume):
             raise UserError(f"--output {folder} and --resume {args.resume} name two runs: give one of them")
         folder = args.resume
-        if not _holds_run(folder):
+        if not runs.holds_run(folder):
             raise UserError(f"{folder} holds no run to resume{_resumable(experiment)}")
     elif resume and not folder:
         raise UserError(f"which run? Give --resume FOLDER{_resumable(experiment)}")
 
     settings = dict(defaults)
-    if resume and _holds_run(folder):
-        stored = files.read_json(os.path.join(folder, "config.json")).get("settings", {})
+    stored = runs.stored_settings(folder) if resume else {}
+    if stored:
         if stored.get("experiment") != experiment:
             raise UserError(f"{folder} is a run of {stored.get('experiment')}, not of {experiment}: resume it with "
                             f"experiments/{stored.get('experiment')}.py")
@@ -120,11 +125,11 @@ def parse(description, experiment, by_method=(), arguments=None, **defaults):
         settings.update((name, stored[name]["initial"] if isinstance(stored[name], dict) else stored[name])
                         for name in defaults if name in stored)
     settings.update((name, getattr(args, name)) for name in defaults if getattr(args, name) is not None)
-    if settings.get("init_from") and settings.get("pretrain"):
+    if args.init_from and args.pretrain:
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
     folder = folder or runs.default_folder(experiment, settings["dataset"], settings["seed"])
     return argparse.Namespace(**settings, settings=settings, experiment=experiment, folder=folder, resume=resume,
-                              resume_hint=f"--resume {folder}", data_dir=args.data_dir)
+                              stored=stored, resume_hint=f"--resume {folder}", data_dir=args.data_dir)
 
 
 def main(function):
@@ -148,14 +153,14 @@ def main(function):
     sys.exit(status)
 
 
-def _parser(description, experiment, by_method, defaults):
+def _parser(description, experiment, defaults):
     parser = argparse.ArgumentParser(
         prog=f"experiments/{experiment}.py", description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="THEANO_FLAGS keeps its meaning, for example THEANO_FLAGS=device=cuda trains on a GPU.")
     for name, keywords in _FLAGS.items():
         if name in defaults:
-            default = "depends on the method" if name in by_method else _spelled(defaults[name])
+            default = "depends on the method" if name in _BY_METHOD else _spelled(defaults[name])
             parser.add_argument("--" + name.replace("_", "-"), default=None,
                                 **{**keywords, "help": f"{keywords['help']} (default: {default})"})
     add = parser.add_argument
@@ -173,16 +178,11 @@ def _spelled(default):
     return "none" if default is None else format(default, "g") if isinstance(default, float) else default
 
 
-def _holds_run(folder):
-    return os.path.exists(os.path.join(folder, "config.json"))
-
-
 def _resumable(experiment):
     """Names the newest resumable run under results/, for an error's text."""
     candidates = []
     if os.path.isdir("results"):
         for entry in os.scandir("results"):
-            checkpoint = os.path.join(entry.path, "checkpoint.npz")
-            if entry.name.startswith(experiment) and os.path.exists(checkpoint):
-                candidates.append((os.path.getmtime(checkpoint), entry.path))
+            if entry.name.startswith(experiment) and runs.has_checkpoint(entry.path):
+                candidates.append((os.path.getmtime(os.path.join(entry.path, "checkpoint.npz")), entry.path))
     return f", for example --resume {max(candidates)[1]}" if candidates else "; there is none under results/"

@@ -1,16 +1,21 @@
-"""What every experiment does with its command line and hyper-parameters: trains, prunes, reports."""
+"""What every experiment does with its command line and hyper-parameters: loads, trains, prunes, reports."""
 
+import argparse
 from dataclasses import replace
 
+import numpy as np
+
 import data
-from nets import methods
-from utils import report, runs
+from nets import methods, sparsity
+from nets.params import named_params
+from nets.schedules import Constant
+from utils import report, runs, warm_start
 from utils.training import Trainer, fit, seed_generators
 
 __all__ = ["train"]
 
 
-def train(options, network, build, hyper_parameters):
+def train(options, network, build, hyper_parameters, augmentation=None):
     """Trains a network as the command line says, after its pretraining if that is asked for, and reports.
 
     Parameters
@@ -22,8 +27,10 @@ def train(options, network, build, hyper_parameters):
     build : callable(method, input_shape=..., num_classes=...) -> :class:`lasagne.layers.Layer`
         see :mod:`nets.architectures`
     hyper_parameters : dict
-        for each method that the script offers a dict of `learning_rate` and, where the method has them, `kl_weight`,
-        `log_sigma2`, `train_clip`, `l2` (the weight of the sum of squares), `augmentation`
+        for each method that the script offers, a dict of `learning_rate` and, where the method has them, `kl_weight`,
+        `log_sigma2`, `train_clip`, `l2` (the weight of the sum of squares), `augment` (whether to)
+    augmentation : callable(images, generator) -> images, or None
+        what `augment` does, see :mod:`data.augmentation`
 
     Raises
     ------
@@ -32,23 +39,61 @@ def train(options, network, build, hyper_parameters):
     SystemExit
         if the training was stopped before its last epoch.
     """
-    hyper = {**hyper_parameters[options.method], "method": options.method}
+    dataset = data.load(options.dataset, options.data_dir, options.preprocessing,
+                        options.seed if options.random_labels else None, options.variant)
+    arguments = dataset, network, build, hyper_parameters, augmentation
+    if options.pretrain and not options.stored:
+        dense = _pretraining(options)
+        if not runs.is_finished(dense.folder):
+            _train(dense, *arguments)
+        options.init_from = options.settings["init_from"] = dense.folder
+    _train(options, *arguments)
+
+
+def _pretraining(options):
+    """The options of the training whose weights `options` starts from."""
+    own = dict(method=options.pretrain, pretrain=None, init_from=None, learning_rate=None, log_sigma2=None)
+    folder = f"{options.folder}-{options.pretrain}"
+    return argparse.Namespace(**{
+        **vars(options), **own, "settings": {**options.settings, **own}, "folder": folder,
+        "resume": runs.holds_run(folder), "stored": runs.stored_settings(folder),
+        "resume_hint": f"the same command with --output {options.folder} --resume"})
+
+
+def _train(options, dataset, network, build, hyper_parameters, augmentation):
+    hyper = _hyper_parameters(options, hyper_parameters[options.method], augmentation)
+    generator = seed_generators(options.seed)
+    net = build(_method(options, hyper), input_shape=dataset.train_images.shape[1:], num_classes=dataset.num_classes)
+    # Before the run's folder is made, which weights that do not fit should not leave behind. A run that goes on has
+    # its weights in its checkpoint.
+    start, remark = options.stored.get("start", "random"), None
+    if options.init_from and not (options.resume and runs.has_checkpoint(options.folder)):
+        source = warm_start.Source(options.init_from)
+        start, remark = source.description, _warm_start(source, net, options, hyper)
+
+    run = runs.start(options, dataset, network=network, start=start, **hyper)
+    trainer = Trainer(net, num_examples=len(dataset.train_images), l2=hyper["l2"])
+    if remark:
+        already = sparsity.total(trainer.count_layers()).sparsity_percent
+        run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step")
+    history, completed = fit(trainer, dataset, run, epochs=options.epochs, batch_size=options.batch_size,
+                             learning_rate=hyper["learning_rate"], kl_weight=hyper["kl_weight"],
+                             generator=generator, augmentation=hyper["augmentation"])
+    report.finish(run, trainer, history, completed)
+
+
+def _hyper_parameters(options, defaults, augmentation):
+    """The script's hyper-parameters for the method, with what the command line says in their place."""
+    hyper = {"l2": 0.0, "kl_weight": Constant(0.0), **defaults}
     if "log_sigma2" in hyper and options.log_sigma2 is not None:
         hyper["log_sigma2"] = options.log_sigma2
     rate = hyper["learning_rate"]
     hyper["learning_rate"] = replace(rate, initial=options.learning_rate or rate.initial)
-    stretch = options.epochs / rate.end
-    hyper.update((name, hyper[name].stretched(stretch)) for name in ("learning_rate", "kl_weight") if name in hyper)
-    dataset = data.load(options.dataset, options.data_dir)
-    run = runs.start(options, dataset, network=network, **hyper)
-
-    generator = seed_generators(options.seed)
-    net = build(_method(options, hyper), input_shape=dataset.train_images.shape[1:], num_classes=dataset.num_classes)
-    trainer = Trainer(net, num_examples=len(dataset.train_images), l2=hyper.get("l2", 0.0))
-    history, completed = fit(trainer, dataset, run, epochs=options.epochs, batch_size=options.batch_size,
-                             learning_rate=hyper["learning_rate"], kl_weight=hyper.get("kl_weight", _no_kl),
-                             generator=generator, augmentation=hyper.get("augmentation"))
-    report.finish(run, trainer, history, completed)
+    for name in ("learning_rate", "kl_weight"):
+        hyper[name] = hyper[name].stretched(options.epochs / rate.end)
+    wanted = hyper.pop("augment", False) if options.augment is None else options.augment
+    hyper["augmentation"] = augmentation if wanted else None
+    return hyper
 
 
 def _method(options, hyper):
@@ -57,5 +102,16 @@ def _method(options, hyper):
     return {"dense": methods.dense, "binary-dropout": methods.binary_dropout}[options.method]()
 
 
-def _no_kl(epoch):
-    return 0.0
+def _warm_start(source, net, options, hyper):
+    """Copies the weights; returns the line that tells of it."""
+    found = source.copy_to(net)
+    variances = ""
+    if options.method == "sparse-vd":
+        if found and options.log_sigma2 is not None:
+            for name, param in named_params(net, training_only=True).items():
+                param.set_value(np.full_like(param.get_value(), options.log_sigma2))
+        if found and options.log_sigma2 is None:
+            hyper["log_sigma2"] = None  # in the configuration: no one value
+        variances = (f", log sigma^2 = {hyper['log_sigma2']:g}" if hyper["log_sigma2"] is not None
+                     else ", log sigma^2 from there too")
+    return f"Starts from {source.path} ({source.description}){variances}"

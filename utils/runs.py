@@ -18,7 +18,8 @@ from nets import methods
 from utils import files, theano_setup
 from utils.errors import UserError
 
-__all__ = ["Run", "start", "default_folder", "sparsity_columns", "SPARSITY"]
+__all__ = ["Run", "start", "default_folder", "holds_run", "has_checkpoint", "is_finished", "stored_settings",
+           "sparsity_columns", "SPARSITY"]
 
 #: With a layer's name behind it, the history's column of that layer's sparsity.
 SPARSITY = "sparsity_percent_"
@@ -172,12 +173,32 @@ def start(options, dataset, **hyper_parameters):
     run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume,
               options.resume_hint)
     run.log(f"{settings['network']}, {methods.NAMES[options.method]}, on {dataset.name} ({len(dataset.train_images):,} "
-            f"training and {len(dataset.test_images):,} test images), seed {options.seed}, {options.epochs} epochs")
+            f"training and {len(dataset.test_images):,} test images, {dataset.num_classes} classes), seed {options.seed}, {options.epochs} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")
     run.log(f"Run folder: {run.folder}")
     run.log("Compiling; the first time on a machine it takes a minute or two ...")
     return run
+
+
+def holds_run(folder):
+    """Whether a training was started in a folder."""
+    return os.path.exists(os.path.join(folder, "config.json"))
+
+
+def has_checkpoint(folder):
+    """Whether a run completed an epoch."""
+    return os.path.exists(os.path.join(folder, "checkpoint.npz"))
+
+
+def is_finished(folder):
+    """Whether a run completed all its epochs and left its results."""
+    return os.path.exists(os.path.join(folder, "summary.json"))
+
+
+def stored_settings(folder):
+    """The settings of a folder's run, as `config.json` holds them; an empty dict where there is no run."""
+    return files.read_json(os.path.join(folder, "config.json")).get("settings", {}) if holds_run(folder) else {}
 
 
 def default_folder(experiment, dataset, seed):

@@ -86,8 +86,8 @@ def find_or_download(source, data_dir=None, unpack=lambda content, name: content
         if path:
             contents[name] = _read(source, name, path, unpack, variant)
         elif variant:
-            raise UserError(f"{name} of the variant {variant!r} of {source.name} is not in {places[0]}: put it there, or "
-                            "leave out --variant to download the official one")
+            raise UserError(f"{name} of the variant {variant!r} of {source.name} is not in {places[0]}: put it there, "
+                            "or leave out --variant to download the official one")
         else:
             contents[name] = _download(source, name, places[0], unpack)
     return contents

@@ -12,8 +12,9 @@ from lasagne.init import Constant, GlorotUniform, Normal
 from lasagne.nonlinearities import identity, rectify
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
-from nets import kl
+from nets import kl, ops
 from nets.conv import Convolution
+from nets.ops.normal import NormalStream
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer"]
 
@@ -56,7 +57,8 @@ class SparseVDLayer(lasagne.layers.Layer):
         self.threshold = threshold
         self.train_clip = train_clip
         # As in Lasagne's own noise layers, the package-wide generator seeds the layer's.
-        self._srng = MRG_RandomStreams(lasagne.random.get_rng().randint(1, 2147462579))
+        seed = lasagne.random.get_rng().randint(1, 2147462579)
+        self._srng = NormalStream(seed) if ops.enabled() else MRG_RandomStreams(seed)
 
     def add_params(self, W, log_sigma2, b, weights_shape, biases_shape):
         """Registers `W` (theta), the ordinary biases `b` (None leaves them out) and `log_sigma2` (log sigma^2).

@@ -8,7 +8,7 @@ from lasagne.layers import get_all_layers
 
 from nets.params import named_params
 
-__all__ = ["LayerSparsity", "counting_function", "total", "pruned_values"]
+__all__ = ["LayerSparsity", "counting_function", "total", "masked_weights", "pruned_values"]
 
 
 class LayerSparsity(namedtuple("LayerSparsity", "name weights nonzero")):
@@ -55,13 +55,18 @@ def total(layers):
     return LayerSparsity("total", sum(layer.weights for layer in layers), sum(layer.nonzero for layer in layers))
 
 
+def masked_weights(layer):
+    """The weights of a layer as its predictions use them, pruned ones as 0; a Theano expression."""
+    return layer.W * T.cast(_mask(layer), layer.W.dtype)
+
+
 def pruned_values(net):
     """The weights and biases of the dense net that predicts as this one does: {"layer.W": array, ...}.
 
     Pruned weights are 0. Parameters that only training needs (log sigma^2) are left out.
     """
     layers = _weight_layers(net)
-    masked = theano.function([], [layer.W * T.cast(_mask(layer), layer.W.dtype) for layer in layers])
+    masked = theano.function([], [masked_weights(layer) for layer in layers])
     weights = dict(zip((f"{layer.name}.W" for layer in layers), masked()))
     return {name: weights[name] if name in weights else param.get_value()
             for name, param in named_params(net, training_only=False).items()}

@@ -31,6 +31,20 @@ def evaluate():
     return evaluate
 
 
+@pytest.fixture
+def evaluate_c():
+    """As `evaluate`, with the C code and the optimizations that training uses."""
+    def evaluate_c(outputs, inputs):
+        return theano.function(list(inputs), outputs)(*inputs.values())
+
+    def function(outputs, inputs):
+        """A function without arguments, for the given inputs and the shared variables' present values."""
+        compiled = theano.function(list(inputs), outputs)
+        return lambda: compiled(*inputs.values())
+    evaluate_c.function = function
+    return evaluate_c
+
+
 @pytest.fixture(scope="session")
 def digits():
     import data

@@ -12,7 +12,7 @@ def images(rng):
 
 
 def variants(image, pad, flip):
-    """Every image that shifting and mirroring can make of one, by where it comes from: {(top, left, mirrored): image}."""
+    """Every image that shifting and mirroring can make of one: {(top, left, mirrored): image}."""
     padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
     rows, columns = image.shape[1:]
     crops = {(top, left): padded[:, top:top + rows, left:left + columns]

@@ -95,8 +95,9 @@ def test_a_tampered_file_of_records_is_refused_unless_it_is_called_a_variant(sma
     assert data.load(small[0], str(tmp_path), variant="one bit off").name == f"{small[0]} (one bit off)"
 
 
-@pytest.mark.parametrize("change, text", [(lambda content: content[:-1], "truncated"), (lambda content: b"", "truncated"),
-                                          (lambda content: b"\xff" + content[1:], "label of 255")])
+@pytest.mark.parametrize("change, text", [
+    (lambda content: content[:-1], "truncated"), (lambda content: b"", "truncated"),
+    (lambda content: b"\xff" + content[1:], "label of 255")])
 def test_what_is_no_file_of_records_is_refused(rng, change, text):
     content, _, _ = records(rng, 3, (10,))
     with pytest.raises(UserError, match=f"some-file .*{text}"):

@@ -63,6 +63,9 @@ _FLAGS = {
                                          "text stands beside the data set's name in every table"),
     "init_from": dict(metavar="PATH", help="start from the weights of a finished run (its folder, or weights.npz) of "
                                            "the same network, whatever its method, or from the original's .npy"),
+    "plain_graph": dict(action=argparse.BooleanOptionalAction,
+                        help="whether to do without this project's own C code for a CPU, which is faster and draws "
+                             "other noise from the same seed; on a GPU it is not used"),
     "pretrain": dict(choices=("dense", "binary-dropout"),
                      help="first train the network by this method, in a folder of its own (FOLDER-<method>), then "
                           "start from its weights"),
@@ -71,7 +74,7 @@ _FLAGS = {
 
 # What no script needs to say, and what hangs on the method: without the flag, the option is None.
 _DEFAULTS = {"batch_size": 100, "seed": 1, "threshold": 3.0, "preprocessing": "mean-image", "random_labels": False,
-             "variant": None, "init_from": None, "pretrain": None}
+             "variant": None, "init_from": None, "pretrain": None, "plain_graph": False}
 _BY_METHOD = ("learning_rate", "log_sigma2", "augment")
 
 
@@ -129,7 +132,8 @@ def parse(description, experiment, arguments=None, **defaults):
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
     folder = folder or runs.default_folder(experiment, settings["dataset"], settings["seed"])
     return argparse.Namespace(**settings, settings=settings, experiment=experiment, folder=folder, resume=resume,
-                              stored=stored, resume_hint=f"--resume {folder}", data_dir=args.data_dir)
+                              stored=stored, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
+                              snapshots=args.snapshots)
 
 
 def main(function):
@@ -164,6 +168,9 @@ def _parser(description, experiment, defaults):
             parser.add_argument("--" + name.replace("_", "-"), default=None,
                                 **{**keywords, "help": f"{keywords['help']} (default: {default})"})
     add = parser.add_argument
+    add("--snapshots", action="store_true",
+        help="keep the first convolution's filters and a piece of the first dense layer at each epoch, and draw them "
+             "as PNG and GIF, in FOLDER/snapshots")
     add("--output", metavar="FOLDER", help="the run's folder (default: results/<experiment>-<dataset>-seed<N>-<time>)")
     add("--resume", nargs="?", const="", metavar="FOLDER",
         help="go on with the run in FOLDER (default: that of --output) from its last checkpoint, with its settings")

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 import data
-from nets import methods, sparsity
+from nets import methods, ops, sparsity
 from nets.params import named_params
 from nets.schedules import Constant
 from utils import report, runs, warm_start
+from utils.snapshots import Snapshots
 from utils.training import Trainer, fit, seed_generators
 
 __all__ = ["train"]
@@ -62,6 +63,7 @@ def _pretraining(options):
 
 def _train(options, dataset, network, build, hyper_parameters, augmentation):
     hyper = _hyper_parameters(options, hyper_parameters[options.method], augmentation)
+    ops.use_plain_graph(options.plain_graph)
     generator = seed_generators(options.seed)
     net = build(_method(options, hyper), input_shape=dataset.train_images.shape[1:], num_classes=dataset.num_classes)
     # Before the run's folder is made, which weights that do not fit should not leave behind. A run that goes on has
@@ -76,10 +78,18 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation):
     if remark:
         already = sparsity.total(trainer.count_layers()).sparsity_percent
         run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step")
+    pictures = Snapshots(run, net) if options.snapshots else None
     history, completed = fit(trainer, dataset, run, epochs=options.epochs, batch_size=options.batch_size,
                              learning_rate=hyper["learning_rate"], kl_weight=hyper["kl_weight"],
-                             generator=generator, augmentation=hyper["augmentation"])
-    report.finish(run, trainer, history, completed)
+                             generator=generator, augmentation=hyper["augmentation"],
+                             after_epoch=pictures.take if pictures else _nothing)
+    if pictures:
+        run.log("Drawn: " + ", ".join(pictures.draw()))
+    report.finish(run, trainer, dataset, history, completed)
+
+
+def _nothing(epoch):
+    """What is done after an epoch if no pictures are asked for."""
 
 
 def _hyper_parameters(options, defaults, augmentation):

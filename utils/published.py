@@ -4,17 +4,34 @@ from collections import namedtuple
 
 __all__ = ["Published", "rows"]
 
-#: network, method : str; error_percent : float or None; sparsity_percent : tuple by layer; compression : float.
+#: network, method, dataset : str; error_percent : float or None; sparsity_percent : tuple by layer; compression : float.
 Published = namedtuple("Published", "network method dataset error_percent sparsity_percent compression")
 
-# Molchanov, Ashukha, Vetrov (2017), table 1, as in the original repository's README.
-_ROWS = (
-    Published("LeNet-300-100", "Original", "mnist", 1.64, (), 1),
+# Molchanov, Ashukha, Vetrov (2017), table 1, as in the original repository's README; "Dense" is called "Original" there.
+_LENETS = (
+    Published("LeNet-300-100", "Dense", "mnist", 1.64, (), 1),
     Published("LeNet-300-100", "Pruning", "mnist", 1.59, (92.0, 91.0, 74.0), 12),
     Published("LeNet-300-100", "DNS", "mnist", 1.99, (98.2, 98.2, 94.5), 56),
     Published("LeNet-300-100", "SWS", "mnist", 1.94, (), 23),
     Published("LeNet-300-100", "SparseVD", "mnist", 1.92, (98.9, 97.2, 62.0), 68),
+    Published("LeNet-5-Caffe", "Dense", "mnist", 0.8, (), 1),
+    Published("LeNet-5-Caffe", "Pruning", "mnist", 0.77, (34, 88, 92.0, 81), 12),
+    Published("LeNet-5-Caffe", "DNS", "mnist", 0.91, (86, 97, 99.3, 96), 111),
+    Published("LeNet-5-Caffe", "SWS", "mnist", 0.97, (), 200),
+    Published("LeNet-5-Caffe", "SparseVD", "mnist", 0.75, (67, 98, 99.8, 95), 280),
 )
+
+# The same, figure 3, digitised: errors are good to 0.1, compressions to 0.5. CIFAR-100's labels were the 20 coarse ones.
+_VGG_LIKE = tuple(
+    Published(f"VGG-like, k = {k:g}", method, dataset, error, (), compression)
+    for k, *cifar10, dense100, sparse100, compression100 in (
+        (0.25, 13.1, 13.5, 5.7, 31.8, 32.2, 1.7), (0.5, 8.2, 8.5, 13.8, 23.0, 23.6, 8),
+        (1, 7.3, 7.3, 48, 20.0, 20.4, 20), (1.5, 7.0, 7.0, 65, 18.8, 19.7, 41))
+    for dataset, dense, sparse, sparse_compression in (("cifar10", *cifar10),
+                                                       ("cifar100-coarse", dense100, sparse100, compression100))
+    for method, error, compression in (("Binary dropout", dense, 1), ("SparseVD", sparse, sparse_compression)))
+
+_ROWS = _LENETS + _VGG_LIKE
 
 
 def rows(network=None, method=None):

@@ -10,7 +10,7 @@ from utils.runs import sparsity_columns
 
 __all__ = ["EpochTable", "final_table", "finish", "summarize"]
 
-HEADERS = ("Network", "Method", "Error %", "Sparsity per layer %", "Compression")
+HEADERS = ("Network", "Method", "Error %", "Train error %", "Sparsity per layer %", "Compression")
 
 
 class EpochTable:
@@ -23,6 +23,7 @@ class EpochTable:
     """
 
     HEADER_EVERY = 40
+    MOST_LAYERS = 6  # whose sparsity finds room in a row
 
     def __init__(self, epochs):
         self._epochs = epochs
@@ -30,15 +31,21 @@ class EpochTable:
 
     def line(self, row):
         """The text for a row of the history, preceded by the header where one is due."""
-        cells = {
-            "epoch": f"{row['epoch']}/{self._epochs}".rjust(7), "rate": f"{row['learning_rate']:.1e}",
-            "KL wt": f"{row['kl_weight']:5.2f}",
+        layers = sparsity_columns(row)
+        cells = {"epoch": f"{row['epoch']}/{self._epochs}".rjust(7), "rate": f"{row['learning_rate']:.1e}"}
+        if row["kl"]:
+            cells["KL wt"] = f"{row['kl_weight']:5.2f}"
+        cells.update({
             "train loss": f"{row['train_loss']:10.4f}", "test loss": f"{row['test_loss']:9.4f}",
-            "train err%": f"{row['train_error_percent']:10.2f}", "test err%": f"{row['test_error_percent']:9.2f}",
-            "KL": f"{row['kl']:9.0f}",
-            **{f"{layer} sp%": f"{row[column]:{len(layer) + 4}.1f}"
-               for layer, column in sparsity_columns(row).items()},
-            "compr.": f"{row['compression']:6.1f}", "sec": f"{row['seconds']:5.1f}"}
+            "train err%": f"{row['train_error_percent']:10.2f}", "test err%": f"{row['test_error_percent']:9.2f}"})
+        if row["kl"]:  # networks without a posterior have none, and nothing to prune
+            cells["KL"] = f"{row['kl']:9.0f}"
+            if len(layers) <= self.MOST_LAYERS:
+                cells.update((f"{layer} sp%", f"{row[column]:{len(layer) + 4}.1f}") for layer, column in layers.items())
+            else:
+                cells["sparsity%"] = f"{100 - 100 / row['compression']:9.2f}"
+            cells["compr."] = f"{row['compression']:6.1f}"
+        cells["sec"] = f"{row['seconds']:5.1f}"
         text = "  ".join(cells.values())
         if self._lines % self.HEADER_EVERY == 0:
             text = "  ".join(name.rjust(len(cell)) for name, cell in cells.items()) + "\n" + text
@@ -46,7 +53,7 @@ class EpochTable:
         return text
 
 
-def summarize(config, history, layers):
+def summarize(config, history, layers, final_train):
     """A finished run in one dict, as `summary.json` holds it.
 
     Parameters
@@ -55,6 +62,8 @@ def summarize(config, history, layers):
         as `config.json` holds it
     history : list of dict
     layers : list of :class:`nets.sparsity.LayerSparsity`
+    final_train : :class:`utils.training.Evaluation`
+        of the pruned network on the training set; the history's is of noisy predictions, averaged over the epoch
 
     Returns
     -------
@@ -68,7 +77,7 @@ def summarize(config, history, layers):
         "start": settings.get("start", "random"), "seed": settings["seed"], "epochs": settings["epochs"],
         "threshold": settings["threshold"],
         "test_error_percent": last["test_error_percent"], "train_error_percent": last["train_error_percent"],
-        "test_nll": last["test_nll"],
+        "test_nll": last["test_nll"], "final_train_error_percent": final_train.error_percent,
         "sparsity_percent": {layer.name: layer.sparsity_percent for layer in layers},
         "nonzero": {layer.name: layer.nonzero for layer in layers},
         "weights": {layer.name: layer.weights for layer in layers},
@@ -81,22 +90,24 @@ def summarize(config, history, layers):
 
 
 def final_table(summary):
-    """The text of a run's result, with the paper's row for the same network and method under it."""
+    """The text of a run's result, with the paper's rows for the same network and method under it."""
     rows = [_cells(summary["network"], f"{summary['method']}, this run, {summary['dataset']}",
-                   summary["test_error_percent"], summary["sparsity_percent"].values(), summary["compression"])]
+                   summary["test_error_percent"], summary["final_train_error_percent"],
+                   summary["sparsity_percent"].values(), summary["compression"])]
     for row in published.rows(summary["network"], summary["method"]):
-        rows.append(_cells(row.network, f"{row.method}, paper, {row.dataset}", row.error_percent,
+        rows.append(_cells(row.network, f"{row.method}, paper, {row.dataset}", row.error_percent, None,
                            row.sparsity_percent, row.compression))
     return tabulate(rows, HEADERS, stralign="left", disable_numparse=True)
 
 
-def finish(run, trainer, history, completed):
+def finish(run, trainer, dataset, history, completed):
     """Ends an experiment: says how to resume it, or writes the results of a completed run and prints the final table.
 
     Parameters
     ----------
     run : :class:`utils.runs.Run`
     trainer : :class:`utils.training.Trainer`
+    dataset : :class:`data.dataset.Dataset`
     history : list of dict
     completed : bool
         whether all epochs were trained
@@ -115,7 +126,8 @@ def finish(run, trainer, history, completed):
         raise SystemExit(130)
     files.write_arrays(run.path("weights.npz"), trainer.weights())
     files.write_arrays(run.path("weights_pruned.npz"), sparsity.pruned_values(trainer.net))
-    summary = summarize(run.config, history, trainer.count_layers())
+    final_train = trainer.evaluate(dataset.train_images, dataset.train_labels)
+    summary = summarize(run.config, history, trainer.count_layers(), final_train)
     files.write_json(run.path("summary.json"), summary)
     run.log("\n" + final_table(summary) + "\n")
     run.log(f"In {run.folder}: summary.json, history.csv, log.txt, config.json, curves.png, weights.npz (theta and "
@@ -127,7 +139,7 @@ def _finite(compression):
     return compression if math.isfinite(compression) else None
 
 
-def _cells(network, method, error_percent, sparsity_percent, compression):
-    return (network, method, "" if error_percent is None else f"{error_percent:.2f}",
+def _cells(network, method, error_percent, train_error_percent, sparsity_percent, compression):
+    return (network, method, *("" if error is None else f"{error:.2f}" for error in (error_percent, train_error_percent)),
             " - ".join(f"{value:.1f}" for value in sparsity_percent),
             "all pruned" if compression is None else f"{compression:.{0 if compression >= 10 else 1}f}x")

@@ -173,7 +173,8 @@ def start(options, dataset, **hyper_parameters):
     run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume,
               options.resume_hint)
     run.log(f"{settings['network']}, {methods.NAMES[options.method]}, on {dataset.name} ({len(dataset.train_images):,} "
-            f"training and {len(dataset.test_images):,} test images, {dataset.num_classes} classes), seed {options.seed}, {options.epochs} epochs")
+            f"training and {len(dataset.test_images):,} test images, {dataset.num_classes} classes), "
+            f"seed {options.seed}, {options.epochs} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")
     run.log(f"Run folder: {run.folder}")

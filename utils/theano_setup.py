@@ -172,7 +172,8 @@ def _load_blas():
 
 def _import_theano(flags):
     global _blas
-    settings = {"global": {"floatX": "float32", "openmp": "True"}, "gcc": {"cxxflags": CXXFLAGS}}
+    # Without garbage collection, a function keeps its buffers from call to call: a fifth faster with convolutions.
+    settings = {"global": {"floatX": "float32", "openmp": "True", "allow_gc": "False"}, "gcc": {"cxxflags": CXXFLAGS}}
     if "blas.ldflags" not in flags:
         _blas = _load_blas()
         # Theano 1.0.5 asks numpy for a BLAS where this is unset, in a way that numpy 1.22 and later no longer answer.

@@ -18,7 +18,7 @@ from utils.runs import SPARSITY
 
 __all__ = ["Trainer", "Evaluation", "fit", "seed_generators"]
 
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 250
 
 
 def seed_generators(seed):
@@ -155,7 +155,8 @@ class Trainer:
         return named
 
 
-def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, generator, augmentation=None):
+def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, generator, augmentation=None,
+        after_epoch=lambda epoch: None):
     """Trains up to `epochs`, from the run's checkpoint if it has one; one row an epoch, one checkpoint an epoch.
 
     Ctrl-C (or SIGTERM) lets the epoch end and stops; a second one stops at once.
@@ -171,6 +172,8 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
         orders the training set, and is the source of the augmentation's randomness
     augmentation : callable(images, generator) -> images, or None
         changes each batch of training images, see :mod:`data.augmentation`
+    after_epoch : callable(int)
+        called with 0 before the first epoch, and with the number of completed ones after each
 
     Returns
     -------
@@ -189,6 +192,8 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
         trainer.set_state(arrays, run.path("checkpoint.npz"))
         run.write_history(history)
         run.log(f"Resumed after epoch {start} of {epochs}.")
+    else:
+        after_epoch(0)
 
     augment = augmentation and (lambda images: augmentation(images, generator))
     table = report.EpochTable(epochs)
@@ -208,6 +213,7 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
             history.append(row)
             run.save_checkpoint(arrays, epoch + 1, history, generator.bit_generator.state)
             run.log(table.line(row))
+            after_epoch(epoch + 1)
             if interruption.asked and epoch + 1 < epochs:
                 return history, False
     return history, True

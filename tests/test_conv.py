@@ -1,0 +1,152 @@
+"""Dense and SparseVD convolutions against scipy.signal in float64."""
+
+from types import SimpleNamespace
+
+import lasagne
+import numpy as np
+import pytest
+import theano.tensor as T
+from lasagne.layers import InputLayer, get_all_params, get_output
+from scipy.signal import correlate2d
+
+import reference
+from nets import objectives
+from nets.conv import Conv2DLayer, Convolution
+from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
+
+# filter size, stride, pad, and what the pad is in numbers
+GEOMETRIES = [(3, 1, 0, (0, 0)), (3, 1, 1, (1, 1)), ((3, 2), (2, 1), (2, 0), (2, 0)), (3, 2, "same", (1, 1)),
+              ((2, 3), 1, "full", (1, 2)), (5, 3, "valid", (0, 0))]
+IMAGES, FILTERS = (4, 2, 7, 6), 3
+
+
+def correlate(images, filters, stride, pad):
+    """The sum over channels of scipy's cross-correlations: every stride-th pixel of the "valid" part."""
+    padded = np.pad(images, ((0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2))
+    rows, columns = (stride, stride) if isinstance(stride, int) else stride
+    return np.array([[sum(correlate2d(plane, kernel, mode="valid") for plane, kernel in zip(image, filter))
+                      [::rows, ::columns] for filter in filters] for image in padded])
+
+
+@pytest.fixture(params=GEOMETRIES, ids=str)
+def case(request, rng):
+    """A geometry, and values whose log alpha lies on both sides of the threshold and of both clips."""
+    size, stride, pad, numbers = request.param
+    shape = (FILTERS, IMAGES[1], *((size, size) if isinstance(size, int) else size))
+    W = rng.normal(size=shape)
+    log_alpha = rng.choice([-9.5, -4.0, -1.0, 2.5, 3.5, 9.0], shape)
+    return SimpleNamespace(
+        geometry=dict(num_filters=FILTERS, filter_size=size, stride=stride, pad=pad), images=rng.normal(size=IMAGES),
+        values=dict(W=W, log_sigma2=log_alpha + np.log(W ** 2 + 1e-8), b=rng.normal(size=FILTERS)),
+        linear=lambda images, filters: correlate(images, filters, stride, numbers))
+
+
+def test_shapes_are_those_of_the_result(case):
+    layer = Conv2DLayer(IMAGES, **case.geometry)
+    assert layer.output_shape == case.linear(case.images, layer.W.get_value().astype("float64")).shape
+
+
+@pytest.mark.parametrize("batch", [IMAGES[0], None])
+def test_the_dense_layer_is_scipys_correlation(case, float64, evaluate_c, batch):
+    A = T.tensor4()
+    layer = Conv2DLayer((batch, *IMAGES[1:]), W=case.values["W"], b=case.values["b"], **case.geometry)
+    expected = np.maximum(case.linear(case.images, case.values["W"]) + case.values["b"][:, None, None], 0)
+    np.testing.assert_allclose(evaluate_c(layer.get_output_for(A), {A: case.images}), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("train_clip", [True, False])
+def test_noisy_output_is_scipys(case, rng, float64, evaluate_c, train_clip):
+    A, noise = T.tensor4(), T.tensor4()
+    layer = SparseVDConv2DLayer(IMAGES, nonlinearity=None, train_clip=train_clip, **case.geometry, **case.values)
+    layer._srng = SimpleNamespace(normal=lambda shape, dtype: noise)
+    eps = rng.normal(size=layer.output_shape)
+    W, log_alpha = case.values["W"], reference.log_alpha(case.values["W"], case.values["log_sigma2"])
+    mean = case.linear(case.images, np.where(log_alpha < 3, W, 0) if train_clip else W)
+    variance = case.linear(case.images ** 2, np.exp(log_alpha) * W ** 2)
+    expected = mean + np.sqrt(variance + 1e-8) * eps + case.values["b"][:, None, None]
+    found = evaluate_c(layer.get_output_for(A), {A: case.images, noise: eps})
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+
+
+def test_prediction_uses_pruned_filters(case, float64, evaluate_c):
+    A = T.tensor4()
+    layer = SparseVDConv2DLayer(IMAGES, **case.geometry, **case.values)
+    mask = reference.log_alpha(case.values["W"], case.values["log_sigma2"]) < 3
+    assert 0.3 < mask.mean() < 0.95
+    expected = np.maximum(case.linear(case.images, case.values["W"] * mask) + case.values["b"][:, None, None], 0)
+    np.testing.assert_allclose(evaluate_c(layer.get_output_for(A, deterministic=True), {A: case.images}), expected,
+                               rtol=1e-9, atol=1e-12)
+
+
+def test_gradients_are_finite_differences(rng, float64, evaluate_c):
+    """Through a strided, padded SparseVD convolution and a dense layer, of the whole objective."""
+    images, labels = 0.3 * rng.normal(size=(5, 2, 5, 5)), rng.randint(0, 3, 5).astype("int32")
+    noises = [T.tensor4(), T.matrix()]
+    convolution = SparseVDConv2DLayer(InputLayer((None, 2, 5, 5)), 2, 3, stride=2, pad=1)
+    net = SparseVDDenseLayer(convolution, 3, nonlinearity=lasagne.nonlinearities.softmax)
+    for layer, noise in zip((convolution, net), noises):
+        layer._srng = SimpleNamespace(normal=lambda shape, dtype, noise=noise: noise)
+        shape = layer.W.get_value().shape
+        W = rng.uniform(0.3, 1, shape) * rng.choice([-1, 1], shape)
+        layer.W.set_value(W)
+        # Away from kinks: neither near the threshold nor near the clips, but on all sides of them.
+        layer.log_sigma2.set_value(rng.choice([-9.0, -3.0, 1.0, 5.0, 9.0], shape) + np.log(W ** 2))
+        layer.b.set_value(rng.normal(size=layer.b.get_value().shape))
+    x, y = T.tensor4(), T.ivector()
+    nll = objectives.negative_log_likelihood(get_output(net, x), y)
+    loss = objectives.negative_sgvlb(nll, objectives.kl_divergence(net), 50, 0.7)
+    params = get_all_params(net, trainable=True)
+    given = {x: images, y: labels, noises[0]: 0.1 * rng.normal(size=(5, 2, 3, 3)),
+             noises[1]: 0.1 * rng.normal(size=(5, 3))}
+    value = evaluate_c.function(loss, given)
+    gradients = evaluate_c(T.grad(loss, params), given)
+    checked = 0
+    for param, gradient in zip(params, gradients):
+        start = param.get_value()
+        for index in list(np.ndindex(*gradient.shape))[::3]:
+            ends = []
+            for step in (1e-6, -1e-6):
+                moved = start.copy()
+                moved[index] += step
+                param.set_value(moved)
+                ends.append(float(value()))
+            param.set_value(start)
+            assert gradient[index] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-4)
+            checked += 1
+    assert checked > 60
+
+
+def test_local_reparameterization_has_the_moments_of_sampled_filters(rng, float64, evaluate_c):
+    draws = 20000
+    image, W = rng.normal(size=(1, 2, 4, 4)), rng.uniform(0.5, 1, (3, 2, 3, 3)) * rng.choice([-1, 1], (3, 2, 3, 3))
+    log_alpha = rng.uniform(-4, 1, W.shape)
+    lasagne.random.set_rng(np.random.RandomState(1))
+    layer = SparseVDConv2DLayer((None, 2, 4, 4), 3, 3, W=W, log_sigma2=log_alpha + np.log(W ** 2), nonlinearity=None)
+    A = T.tensor4()
+    found = evaluate_c(layer.get_output_for(A), {A: np.repeat(image, draws, 0)})
+
+    weights = W + np.exp(0.5 * log_alpha) * abs(W) * rng.normal(size=(draws, *W.shape))
+    patches = np.lib.stride_tricks.sliding_window_view(image[0], (3, 3), axis=(1, 2))
+    sampled = np.einsum("cijkl,dfckl->dfij", patches, weights, optimize=True)
+    spread = sampled.std(0).max()
+    np.testing.assert_allclose(found.mean(0), sampled.mean(0), atol=5 * spread * np.sqrt(2 / draws))
+    np.testing.assert_allclose(found.var(0), sampled.var(0), rtol=5 * np.sqrt(4 / draws))
+    # The noise of a filter at different places is independent, unlike that of sampled filters.
+    flat = found.reshape(draws, -1)
+    assert abs(np.corrcoef(flat.T) - np.eye(flat.shape[1])).max() < 5.5 / np.sqrt(draws)
+
+
+def test_what_is_not_supported_is_refused():
+    with pytest.raises(ValueError, match="untie_biases"):
+        SparseVDConv2DLayer(IMAGES, 3, 3, untie_biases=True)
+    with pytest.raises(ValueError, match="odd filter sizes"):
+        Conv2DLayer(IMAGES, 3, 2, pad="same")
+    with pytest.raises(ValueError, match="pad='half'"):
+        Conv2DLayer(IMAGES, 3, 3, pad="half")
+    with pytest.raises(ValueError, match="rows, columns"):
+        Convolution((None, 20), 3, 3)
+
+
+@pytest.mark.parametrize("layer", [Conv2DLayer, SparseVDConv2DLayer])
+def test_biases_can_be_left_out(layer):
+    assert "b" not in [param.name for param in layer(IMAGES, 3, 3, b=None).get_params()]

@@ -1,0 +1,116 @@
+"""The other networks' scripts through their command lines: pretraining, warm starts, snapshots, variants."""
+
+import json
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+
+from conftest import script
+from data import cifar
+from utils import files
+
+DIGITS = ("--dataset", "digits", "--epochs", 2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs a script in a folder of the module: run(name, *flags) -> CompletedProcess."""
+    folder = tmp_path_factory.mktemp("experiments")
+
+    def run(name, *flags):
+        return subprocess.run(script(name, *flags), capture_output=True, text=True, timeout=600, cwd=folder)
+    run.folder = folder
+    return run
+
+
+@pytest.fixture(scope="module")
+def pretrained(run):
+    """LeNet-5-Caffe with SparseVD from a dense start, by one command: the output."""
+    result = run("lenet5_caffe", *DIGITS, "--pretrain", "dense", "--snapshots", "--output", "pair")
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", ["lenet5_caffe", "vgg_like", "random_labels"])
+def test_help_answers(run, name):
+    result = run(name, "--help")
+    assert result.returncode == 0
+    for flag in ("--method", "--init-from", "--pretrain", "--random-labels", "--snapshots", "--augment", "--variant"):
+        assert flag in result.stdout
+    assert ("--k X" in result.stdout) == (name != "lenet5_caffe")
+
+
+def test_one_command_trains_the_dense_network_and_starts_from_it(run, pretrained):
+    dense, sparse = (json.loads((run.folder / name / "summary.json").read_text()) for name in ("pair-dense", "pair"))
+    assert (dense["method"], dense["start"], dense["compression"]) == ("Dense", "random", 1)
+    assert (sparse["method"], sparse["start"]) == ("SparseVD", "Dense") and sparse["compression"] > 1
+    assert "Starts from pair-dense/weights.npz (Dense), log sigma^2 = -10; " in pretrained
+    assert "LeNet-5-Caffe  Dense, paper, mnist" in pretrained
+    # The pruned share before the first step is that of the dense weights below the noise.
+    weights = files.read_arrays(run.folder / "pair-dense" / "weights.npz")
+    W = np.concatenate([array.ravel() for name, array in weights.items() if name.endswith(".W")]).astype("float64")
+    expected = 100 * np.mean(-10 - np.log(W ** 2 + 1e-8) >= 3)
+    found = float(re.search(r"; ([\d.]+) % of the weights are pruned before", pretrained).group(1))
+    assert expected > 1 and found == pytest.approx(expected, abs=0.1)
+    settings = json.loads((run.folder / "pair-dense" / "config.json").read_text())["settings"]
+    assert settings["augmentation"] == {"pad": 2, "flip": False} and settings["method"] == "dense"
+
+
+def test_snapshots_are_drawn_of_each_epoch(run, pretrained):
+    for folder in ("pair", "pair-dense"):
+        assert sorted(os.listdir(run.folder / folder / "snapshots")) == [
+            "dense.gif", "dense.png", "epoch-0000.npz", "epoch-0001.npz", "epoch-0002.npz", "filters.gif",
+            "filters.png"]
+    start = files.read_arrays(run.folder / "pair" / "snapshots" / "epoch-0000.npz")["filters"]
+    dense = files.read_arrays(run.folder / "pair-dense" / "weights.npz")["conv1.W"]
+    np.testing.assert_array_equal(start[start != 0], dense[start != 0])
+
+
+def test_a_finished_pretraining_is_not_done_again(run, pretrained):
+    result = run("lenet5_caffe", *DIGITS, "--pretrain", "dense", "--output", "pair", "--resume")
+    assert result.returncode == 0 and "LeNet-5-Caffe, Dense" not in result.stdout
+    assert "Resumed after epoch 2 of 2" in result.stdout
+
+
+def test_a_start_from_another_networks_weights_is_refused(run, pretrained):
+    result = run("lenet_300_100", *DIGITS, "--init-from", "pair-dense", "--output", "refused")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert "pair-dense/weights.npz is of another network: dense1.W is 800x500 there and 784x300 here" in result.stderr
+    assert not (run.folder / "refused").exists()
+
+
+def test_two_starts_are_refused(run):
+    result = run("lenet_300_100", *DIGITS, "--init-from", "pair", "--pretrain", "dense")
+    assert result.returncode == 1 and "give one of them" in result.stderr
+
+
+def test_random_labels_cannot_be_predicted(run):
+    result = run("random_labels", *DIGITS, "--method", "binary-dropout", "--output", "random")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((run.folder / "random" / "summary.json").read_text())
+    assert summary["dataset"] == "digits (random labels)" and summary["network"] == "LeNet-300-100, k = 1"
+    assert summary["test_error_percent"] > 70
+
+
+def test_vgg_like_trains_on_a_variant_of_cifar(run, rng):
+    folder = run.folder / "data" / cifar.CIFAR10.records.name
+    folder.mkdir(parents=True)
+    for name in cifar.CIFAR10.records.sha256:
+        records = rng.randint(0, 256, (30, 3073)).astype("uint8")
+        records[:, 0] %= 10
+        (folder / name).write_bytes(records.tobytes())
+    flags = ("--k", 0.0625, "--data-dir", "data", "--epochs", 1, "--batch-size", 50, "--method", "binary-dropout")
+    refused = run("vgg_like", *flags)
+    assert refused.returncode == 1 and "is not cifar-10-batches-bin's data_batch_1.bin" in refused.stderr
+
+    result = run("vgg_like", *flags, "--variant", "noise", "--augment", "--output", "vgg")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((run.folder / "vgg" / "summary.json").read_text())
+    assert summary["dataset"] == "cifar10 (noise)" and summary["network"] == "VGG-like, k = 0.0625"
+    assert len(summary["weights"]) == 15 and summary["weights"]["conv1_1"] == 3 * 4 * 9
+    settings = json.loads((run.folder / "vgg" / "config.json").read_text())["settings"]
+    assert settings["augmentation"] == {"pad": 4, "flip": True} and settings["preprocessing"] == "zca"
+    assert [path.name[:4] for path in (run.folder / "data" / "cache").iterdir()] == ["zca-"]

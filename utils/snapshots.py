@@ -1,0 +1,113 @@
+"""Pictures of the weights as training goes on: the first convolution's filters and a piece of the first dense layer."""
+
+import glob
+import os
+
+import numpy as np
+import seaborn
+import theano
+from lasagne.layers import get_all_layers
+from PIL import Image, ImageDraw
+
+from nets.sparsity import masked_weights
+from utils import files
+
+__all__ = ["Snapshots"]
+
+PIECE = 100         # rows and columns of the dense layer that are shown
+FILTERS = 64        # filters that are shown, at most
+FRAMES = 100        # of a GIF, at most
+FRAME_MILLISECONDS = 100
+PANELS = 4          # epochs that a PNG shows side by side
+
+
+class Snapshots:
+    """The weights that the pictures show, kept in a run's folder epoch by epoch.
+
+    Pruned weights are shown as 0, which is white. A network without convolutions shows the weights of the first dense
+    layer's units as images instead of filters.
+
+    Parameters
+    ----------
+    run : :class:`utils.runs.Run`
+    net : :class:`lasagne.layers.Layer`
+    """
+
+    def __init__(self, run, net):
+        self._folder = run.path("snapshots")
+        with files.writing(self._folder):
+            os.makedirs(self._folder, exist_ok=True)
+        weighted = [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
+        convolutions = [layer for layer in weighted if layer.W.ndim == 4]
+        dense = [layer for layer in weighted if layer.W.ndim == 2][0]
+        self._image_shape = None if convolutions else dense.input_shape[1:]
+        self._weights = theano.function([], [masked_weights((convolutions or [dense])[0]), masked_weights(dense)])
+
+    def take(self, epoch):
+        """Keeps the weights after the given number of epochs."""
+        filters, dense = self._weights()
+        if self._image_shape:
+            filters = filters.T.reshape(-1, *self._image_shape)
+        files.write_arrays(os.path.join(self._folder, f"epoch-{epoch:04d}.npz"),
+                           {"filters": filters[:FILTERS], "dense": dense[:PIECE, :PIECE]})
+
+    def draw(self):
+        """Draws `filters` and `dense` of all epochs kept, each as PNG and GIF; returns the paths."""
+        kept = {int(os.path.basename(path)[6:-4]): files.read_arrays(path)
+                for path in glob.glob(os.path.join(self._folder, "epoch-*.npz"))}
+        epochs = sorted(kept)
+        paths = []
+        for name, layout in (("filters", _tiled), ("dense", np.asarray)):
+            pictures = [layout(kept[epoch][name]) for epoch in epochs]
+            # One scale for all epochs; the largest percent of the weights is cut off lest the rest be pale.
+            scale = max((np.quantile(np.abs(picture[picture != 0]), 0.99) for picture in pictures if picture.any()),
+                        default=1.0)
+            frames = [_frame(picture / scale, f"epoch {epoch}") for epoch, picture in zip(epochs, pictures)]
+            paths += [self._draw_gif(name, _thinned(frames, FRAMES)), self._draw_png(name, _thinned(frames, PANELS))]
+        return paths
+
+    def _draw_gif(self, name, frames):
+        path = os.path.join(self._folder, f"{name}.gif")
+        durations = [FRAME_MILLISECONDS] * (len(frames) - 1) + [20 * FRAME_MILLISECONDS]
+        with files.atomic_write(path) as file:
+            frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        return path
+
+    def _draw_png(self, name, frames):
+        path = os.path.join(self._folder, f"{name}.png")
+        width, height = frames[0].size
+        picture = Image.new("RGB", (width * len(frames), height), "white")
+        for number, frame in enumerate(frames):
+            picture.paste(frame, (number * width, 0))
+        with files.atomic_write(path) as file:
+            picture.save(file, format="PNG")
+        return path
+
+
+def _thinned(items, count):
+    """At most `count` of the items, evenly, the first and the last among them."""
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, min(count, len(items)))]
+
+
+def _tiled(filters):
+    """Filters (count, channels, rows, columns) as one picture (rows, columns), their channels averaged, in a grid."""
+    filters = np.pad(filters.mean(axis=1), ((0, 0), (1, 1), (1, 1)))
+    columns = int(np.ceil(np.sqrt(len(filters))))
+    empty = -len(filters) % columns
+    filters = np.pad(filters, ((0, empty), (0, 0), (0, 0)))
+    grid = filters.reshape(-1, columns, *filters.shape[1:])
+    return grid.transpose(0, 2, 1, 3).reshape(grid.shape[0] * grid.shape[2], -1)
+
+
+def _frame(values, text):
+    """A picture of values in [-1, 1], blue below 0, white at 0 and red above, at least 300 pixels wide."""
+    colors = seaborn.color_palette("RdBu_r", as_cmap=True)((np.clip(values, -1, 1) + 1) / 2, bytes=True)[..., :3]
+    colors[values == 0] = 255
+    picture = Image.fromarray(np.ascontiguousarray(colors))
+    factor = -(-300 // picture.width)
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    framed = Image.new("RGB", (picture.width + 10, picture.height + 24), "white")
+    framed.paste(picture, (5, 19))
+    ImageDraw.Draw(framed).rectangle((4, 18, picture.width + 5, picture.height + 19), outline="gray")
+    ImageDraw.Draw(framed).text((5, 3), text, fill="black")
+    return framed

@@ -37,11 +37,15 @@ def published_row(row):
 
 def measured_row(group):
     def column(values, digits, unit=""):
+        pruned = values.count(None)  # wholly pruned networks have no compression
+        if pruned:
+            return "all pruned" if pruned == len(values) else f"all pruned in {pruned} of {len(values)}"
         mean, deviation = results.mean_and_deviation(values)
         return f"{mean:.{digits}f}{unit}" + ("" if deviation is None else f" ({deviation:.{digits}f})")
 
     layers = group.summaries[0]["sparsity_percent"]
-    return (group.network, f"{group.method}, measured", group.dataset, group.epochs, len(group.summaries),
+    start = "" if group.start == "random" else f" from {group.start.lower()}"
+    return (group.network, f"{group.method}{start}, measured", group.dataset, group.epochs, len(group.summaries),
             column([summary["test_error_percent"] for summary in group.summaries], 2),
             " - ".join(column([summary["sparsity_percent"][layer] for summary in group.summaries], 1)
                        for layer in layers),

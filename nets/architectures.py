@@ -4,10 +4,11 @@ Each takes the method, the shape of one image (channels, rows, columns) and the 
 output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
 """
 
-from lasagne.layers import InputLayer, MaxPool2DLayer
+from lasagne.layers import InputLayer
 from lasagne.nonlinearities import rectify, softmax
 
 from nets.batch_norm import BatchNormLayer
+from nets.pool import MaxPool2x2Layer
 
 __all__ = ["lenet_300_100", "lenet_5_caffe", "vgg_like"]
 
@@ -45,7 +46,7 @@ def lenet_5_caffe(method, input_shape=(1, 28, 28), num_classes=10):
     net = InputLayer((None, *input_shape), name="input")
     for name, filters in (("conv1", 20), ("conv2", 50)):
         net = method.conv_layer(net, filters, 5, nonlinearity=rectify, name=name)
-        net = MaxPool2DLayer(net, 2)
+        net = MaxPool2x2Layer(net)
     net = method.dense_layer(net, 500, nonlinearity=rectify, name="dense1")
     net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")
@@ -74,7 +75,7 @@ def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1):
             net = BatchNormLayer(net, rectify, name="norm" + name)
             if number < convolutions:
                 net = method.dropout(net, 0.3 if name == "1_1" else 0.4)
-        net = MaxPool2DLayer(net, 2)
+        net = MaxPool2x2Layer(net)
     net = method.dense_layer(net, round(512 * k), nonlinearity=None, name="dense1")
     net = BatchNormLayer(net, rectify, name="norm6")
     net = method.dropout(net, 0.5)

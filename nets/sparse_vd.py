@@ -14,6 +14,7 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from nets import kl, ops
 from nets.conv import Convolution
+from nets.ops.conv_pair import conv_pair
 from nets.ops.normal import NormalStream
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer"]
@@ -75,6 +76,10 @@ class SparseVDLayer(lasagne.layers.Layer):
         """The layer's linear map of `input` by `weights`, both Theano expressions."""
         raise NotImplementedError
 
+    def linear_pair(self, input, weights, squares_weights):
+        """The linear maps of `input` by `weights` and of its squares by `squares_weights`, as training needs them."""
+        return self.linear(input, weights), self.linear(T.sqr(input), squares_weights)
+
     def get_log_alpha(self):
         """log alpha, a Theano expression of the weights' shape, within [-8, 8] and finite for theta = 0 too."""
         return T.clip(self.log_sigma2 - T.log(T.sqr(self.W) + EPSILON), -CLIP, CLIP)
@@ -92,8 +97,8 @@ class SparseVDLayer(lasagne.layers.Layer):
         if deterministic:
             activation = self.linear(input, pruned)
         else:
-            mean = self.linear(input, pruned if self.train_clip else self.W)
-            variance = self.linear(T.sqr(input), T.exp(self.get_log_alpha()) * T.sqr(self.W))
+            mean, variance = self.linear_pair(input, pruned if self.train_clip else self.W,
+                                              T.exp(self.get_log_alpha()) * T.sqr(self.W))
             noise = self._srng.normal(mean.shape, dtype=mean.dtype)
             activation = mean + T.sqrt(variance + EPSILON) * noise
         if self.b is not None:
@@ -180,3 +185,8 @@ class SparseVDConv2DLayer(SparseVDLayer):
 
     def linear(self, input, weights):
         return self.convolution(input, weights)
+
+    def linear_pair(self, input, weights, squares_weights):
+        if ops.enabled():
+            return conv_pair(input, weights, squares_weights, self.convolution)
+        return super().linear_pair(input, weights, squares_weights)

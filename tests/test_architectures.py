@@ -40,7 +40,7 @@ def test_vgg_like_has_the_papers_layers():
     net = vgg_like(methods.binary_dropout(), k=0.25, num_classes=20)
     layers = get_all_layers(net)
     assert net.output_shape == (None, 20)
-    assert [layer.output_shape[1:] for layer in layers if type(layer).__name__ == "MaxPool2DLayer"] == [
+    assert [layer.output_shape[1:] for layer in layers if type(layer).__name__ == "MaxPool2x2Layer"] == [
         (16, 16, 16), (32, 8, 8), (64, 4, 4), (128, 2, 2), (128, 1, 1)]
     assert [layer.p for layer in layers if isinstance(layer, DropoutLayer)] == [0.3, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4,
                                                                                0.4, 0.5]

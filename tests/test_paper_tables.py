@@ -38,6 +38,22 @@ def test_runs_that_differ_in_the_seed_are_averaged(tmp_path):
     assert "68x" in output and "98.2 - 98.2 - 94.5" in output
 
 
+def test_runs_that_started_from_other_weights_stand_alone(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", start="Dense", test_error_percent=1.0)
+    output = tables("--results", tmp_path).stdout
+    assert "SparseVD, measured" in output and "SparseVD from dense, measured" in output
+    assert len(results.collect(str(tmp_path))) == 2
+
+
+@pytest.mark.parametrize("compressions, text", [([None, None], "all pruned"), ([None, 100.0], "all pruned in 1 of 2")])
+def test_wholly_pruned_networks_are_counted(tmp_path, compressions, text):
+    for seed, compression in enumerate(compressions):
+        write_run(tmp_path / str(seed), seed=seed, compression=compression)
+    output = tables("--results", tmp_path).stdout
+    assert text in output and "inf" not in output and "nan" not in output
+
+
 def test_without_runs_the_papers_rows_stand_alone(tmp_path):
     result = tables("--results", tmp_path)
     assert result.returncode == 0 and "measured" not in result.stdout and "1.92" in result.stdout

@@ -168,7 +168,8 @@ def test_rows_of_many_layers_have_one_column_for_their_sparsity():
 
 def test_the_final_table_stands_beside_the_papers():
     summary = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", test_error_percent=1.5,
-                   final_train_error_percent=0.25, sparsity_percent=dict(dense1=99.0, dense2=98.0, dense3=50.0), compression=100.4)
+                   final_train_error_percent=0.25, compression=100.4,
+                   sparsity_percent=dict(dense1=99.0, dense2=98.0, dense3=50.0))
     lines = report.final_table(summary).splitlines()
     assert "1.50" in lines[2] and "0.25" in lines[2] and "99.0 - 98.0 - 50.0" in lines[2] and "100x" in lines[2]
     assert "paper" in lines[3] and "1.92" in lines[3] and "98.9 - 97.2 - 62.0" in lines[3] and "68x" in lines[3]

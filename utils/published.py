@@ -4,10 +4,10 @@ from collections import namedtuple
 
 __all__ = ["Published", "rows"]
 
-#: network, method, dataset : str; error_percent : float or None; sparsity_percent : tuple by layer; compression : float.
+#: network, method, dataset : str; error_percent, compression : float; sparsity_percent : tuple by layer.
 Published = namedtuple("Published", "network method dataset error_percent sparsity_percent compression")
 
-# Molchanov, Ashukha, Vetrov (2017), table 1, as in the original repository's README; "Dense" is called "Original" there.
+# Molchanov, Ashukha, Vetrov (2017), table 1, as in the original repository's README, where "Dense" is "Original".
 _LENETS = (
     Published("LeNet-300-100", "Dense", "mnist", 1.64, (), 1),
     Published("LeNet-300-100", "Pruning", "mnist", 1.59, (92.0, 91.0, 74.0), 12),
@@ -21,7 +21,7 @@ _LENETS = (
     Published("LeNet-5-Caffe", "SparseVD", "mnist", 0.75, (67, 98, 99.8, 95), 280),
 )
 
-# The same, figure 3, digitised: errors are good to 0.1, compressions to 0.5. CIFAR-100's labels were the 20 coarse ones.
+# The same, figure 3, digitised: errors are good to 0.1, compressions to 0.5. CIFAR-100's labels were the coarse ones.
 _VGG_LIKE = tuple(
     Published(f"VGG-like, k = {k:g}", method, dataset, error, (), compression)
     for k, *cifar10, dense100, sparse100, compression100 in (

@@ -140,6 +140,6 @@ def _finite(compression):
 
 
 def _cells(network, method, error_percent, train_error_percent, sparsity_percent, compression):
-    return (network, method, *("" if error is None else f"{error:.2f}" for error in (error_percent, train_error_percent)),
-            " - ".join(f"{value:.1f}" for value in sparsity_percent),
+    errors = ("" if error is None else f"{error:.2f}" for error in (error_percent, train_error_percent))
+    return (network, method, *errors, " - ".join(f"{value:.1f}" for value in sparsity_percent),
             "all pruned" if compression is None else f"{compression:.{0 if compression >= 10 else 1}f}x")

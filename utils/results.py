@@ -10,8 +10,8 @@ from utils import files
 
 __all__ = ["Group", "collect", "mean_and_deviation"]
 
-#: What runs of a group share, and their summaries by seed.
-Group = namedtuple("Group", "network method dataset epochs threshold summaries")
+#: What runs of a group share, and their summaries by seed. `start` is what the weights started from.
+Group = namedtuple("Group", "network method start dataset epochs threshold summaries")
 
 
 def collect(folder="results"):
@@ -25,11 +25,12 @@ def collect(folder="results"):
     groups = defaultdict(list)
     for path in sorted(glob.glob(os.path.join(folder, "*", "summary.json"))):
         summary = files.read_json(path)
+        # Runs of the project's first days, when there was no other start, do not name theirs.
+        summary.setdefault("start", "random")
         groups[tuple(summary[key] for key in Group._fields[:-1])].append(summary)
     return [Group(*key, sorted(groups[key], key=lambda summary: summary["seed"])) for key in sorted(groups)]
 
 
 def mean_and_deviation(values):
-    """Mean and sample standard deviation (None for a single value); infinity, for a wholly pruned net, stays."""
-    values = [np.inf if value is None else value for value in values]
+    """Mean and sample standard deviation; None instead of the latter for a single value."""
     return np.mean(values), np.std(values, ddof=1) if len(values) > 1 else None

@@ -1,0 +1,616 @@
+// Two convolutions at once, mean = w * x and variance = v * x^2, and their gradients.
+//
+// As in any convolution by im2col, pixels of the result are columns of a matrix "col" with a row for each weight of a
+// filter. Here it is made in panels of PANEL columns, the order in which a register tile reads it, so that it is
+// written and read once, from cache. The panel is squared in place between the two products.
+//
+// Sums have a fixed order, whatever the alignment; only those over images depend on the number of threads.
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <vector>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace conv_pair {
+
+// The largest register tile, TILE_ROWS rows of 2 vectors, leaves room for a row of the panel and a broadcast weight.
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, TILE_ROWS = 12;
+#elif defined(__AVX__)
+constexpr int VECTOR_BYTES = 32, TILE_ROWS = 6;
+#elif defined(__aarch64__)
+constexpr int VECTOR_BYTES = 16, TILE_ROWS = 12;
+#else
+constexpr int VECTOR_BYTES = 16, TILE_ROWS = 6;
+#endif
+
+// Of a group of images: about the size that its part of col has, and the least number of panels if images are small.
+constexpr npy_intp COL_BYTES = 1 << 18, LEAST_PANELS = 8;
+
+template <typename T> struct Lanes {
+    typedef T vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+    static constexpr int COUNT = VECTOR_BYTES / sizeof(T), PANEL = 2 * COUNT;
+};
+
+// The number of weights above which packing them and adding the threads' sums up are done by all threads.
+constexpr npy_intp WORTH_THREADS = 1 << 20;
+
+inline npy_intp ceil_div(npy_intp a, npy_intp b) { return (a + b - 1) / b; }
+
+struct Geometry {
+    npy_intp images, channels, rows, columns, filters, filter_rows, filter_columns;
+    npy_intp pad_rows, pad_columns, stride_rows, stride_columns;
+
+    npy_intp padded_rows() const { return rows + 2 * pad_rows; }
+    npy_intp padded_columns() const { return columns + 2 * pad_columns; }
+    npy_intp padded_size() const { return channels * padded_rows() * padded_columns(); }
+    npy_intp out_rows() const { return (padded_rows() - filter_rows) / stride_rows + 1; }
+    npy_intp out_columns() const { return (padded_columns() - filter_columns) / stride_columns + 1; }
+    npy_intp pixels() const { return out_rows() * out_columns(); }
+    npy_intp weights() const { return channels * filter_rows * filter_columns; }
+};
+
+// Uninitialized memory, aligned to cache lines.
+template <typename T> class Array {
+    std::unique_ptr<T, decltype(&std::free)> memory;
+
+public:
+    explicit Array(npy_intp size) : memory(NULL, &std::free) {
+        void* pointer = NULL;
+        if (posix_memalign(&pointer, 64, std::max<npy_intp>(size, 1) * sizeof(T)))
+            throw std::bad_alloc();
+        memory.reset(static_cast<T*>(pointer));
+    }
+    operator T*() const { return memory.get(); }
+};
+
+// Rows of a matrix in tiles of at most TILE_ROWS rows, as equal as possible.
+struct Tiles {
+    npy_intp rows, count;
+    explicit Tiles(npy_intp rows) : rows(rows), count(ceil_div(rows, TILE_ROWS)) {}
+    npy_intp begin(npy_intp tile) const { return tile * rows / count; }
+    int size(npy_intp tile) const { return int(begin(tile + 1) - begin(tile)); }
+};
+
+// The matrix a[row * row_stride + step * step_stride] in the order in which tiles read it: tile, step, row.
+template <typename T>
+void pack(const Tiles& tiles, npy_intp depth, const T* a, npy_intp row_stride, npy_intp step_stride, T* packed) {
+    #pragma omp parallel for schedule(static) if (tiles.rows * depth > WORTH_THREADS)
+    for (npy_intp tile = 0; tile < tiles.count; ++tile) {
+        const T* from = a + tiles.begin(tile) * row_stride;
+        T* to = packed + tiles.begin(tile) * depth;
+        const int size = tiles.size(tile);
+        for (npy_intp step = 0; step < depth; ++step)
+            for (int row = 0; row < size; ++row)
+                *to++ = from[row * row_stride + step * step_stride];
+    }
+}
+
+// A tile in registers: ROWS rows of a panel, or of its left half.
+template <typename T, int ROWS, int HALVES = 2> struct Tile {
+    typedef typename Lanes<T>::vector Vector;
+    static constexpr int COUNT = Lanes<T>::COUNT, PANEL = Lanes<T>::PANEL;
+    Vector sums[ROWS][HALVES];
+
+    static Vector load(const T* from) { return *reinterpret_cast<const Vector*>(from); }
+
+    inline __attribute__((always_inline)) void clear() {
+        for (int row = 0; row < ROWS; ++row)
+            for (int half = 0; half < HALVES; ++half)
+                sums[row][half] = Vector{};
+    }
+    inline __attribute__((always_inline)) void read(const T* from, npy_intp stride) {
+        for (int row = 0; row < ROWS; ++row)
+            for (int half = 0; half < HALVES; ++half)
+                sums[row][half] = load(from + row * stride + half * COUNT);
+    }
+    inline __attribute__((always_inline)) void write(T* to, npy_intp stride) const {
+        for (int row = 0; row < ROWS; ++row)
+            for (int half = 0; half < HALVES; ++half)
+                *reinterpret_cast<Vector*>(to + row * stride + half * COUNT) = sums[row][half];
+    }
+    inline __attribute__((always_inline)) void times_twice(const T* factors) {
+        for (int row = 0; row < ROWS; ++row)
+            for (int half = 0; half < HALVES; ++half)
+                sums[row][half] *= load(factors + row * PANEL + half * COUNT) * T(2);
+    }
+    // Adds the product of a, ROWS x depth, and b, depth x PANEL (or its left half).
+    template <int ROW_STRIDE, int STEP_STRIDE>
+    inline __attribute__((always_inline)) void add_product(npy_intp depth, const T* a, const T* b) {
+        for (npy_intp step = 0; step < depth; ++step, a += STEP_STRIDE, b += PANEL) {
+            Vector factors[HALVES];
+            for (int half = 0; half < HALVES; ++half)
+                factors[half] = load(b + half * COUNT);
+            for (int row = 0; row < ROWS; ++row)
+                for (int half = 0; half < HALVES; ++half)
+                    sums[row][half] += a[row * ROW_STRIDE] * factors[half];
+        }
+    }
+};
+
+// Calls task(std::integral_constant<int, rows>()), so that the number of rows is known when it is compiled.
+template <int MOST = TILE_ROWS, typename Task> inline void with_rows(int rows, const Task& task) {
+    if (rows == MOST)
+        task(std::integral_constant<int, MOST>());
+    else if constexpr (MOST > 1)
+        with_rows<MOST - 1>(rows, task);
+}
+
+// Neighbouring columns of a panel that are neighbouring pixels in one row of the result.
+struct Run {
+    npy_intp source;  // in the padded images, for the first weight of a filter
+    int column, length;
+};
+
+template <typename T> inline void copy(T* to, const T* from, int length) {
+    for (; length >= 8; length -= 8, to += 8, from += 8)
+        std::memcpy(to, from, 8 * sizeof(T));
+    for (; length >= 2; length -= 2, to += 2, from += 2)
+        std::memcpy(to, from, 2 * sizeof(T));
+    if (length)
+        *to = *from;
+}
+
+// Panels of a group of images: which pixels their columns are, and where the padded images have them.
+template <typename T> class Panels {
+    static constexpr int PANEL = Lanes<T>::PANEL;
+    const Geometry& g;
+    std::vector<Run> runs;
+    std::vector<npy_intp> first_run;
+    std::vector<npy_intp> offsets;  // of each weight of a filter, in padded images
+    npy_intp run_length;            // of all runs, 0 if they differ
+
+    const Run* begin(npy_intp panel) const { return runs.data() + first_run[panel]; }
+    const Run* end(npy_intp panel) const { return runs.data() + first_run[panel + 1]; }
+    bool is_full(npy_intp panel) const { return (panel + 1) * PANEL <= images * g.pixels(); }
+
+    // Calls task(std::integral_constant<int, run_length>()): loops over short runs are fast only if their length is
+    // known when they are compiled.
+    template <typename Task> void with_run_length(const Task& task) const {
+        switch (run_length) {
+            case 2: return task(std::integral_constant<int, 2>());
+            case 4: return task(std::integral_constant<int, 4>());
+            case 8: return task(std::integral_constant<int, 8>());
+            case 16: return task(std::integral_constant<int, 16>());
+            case 32: return task(std::integral_constant<int, 32>());
+            default: return task(std::integral_constant<int, 0>());
+        }
+    }
+
+    // Calls task(panel, column, pixel, length) for the pieces of an image's pixels that are in one panel.
+    template <typename Task> void pieces(npy_intp image, const Task& task) const {
+        for (npy_intp pixel = 0, length; pixel < g.pixels(); pixel += length) {
+            const npy_intp position = image * g.pixels() + pixel;
+            length = std::min<npy_intp>(PANEL - position % PANEL, g.pixels() - pixel);
+            task(position / PANEL, int(position % PANEL), pixel, int(length));
+        }
+    }
+
+public:
+    npy_intp images, count;
+
+    explicit Panels(const Geometry& geometry) : g(geometry), images(0), count(0) {
+        // The largest power of 2 that rows are multiples of, unless that makes too many runs.
+        const npy_intp width = g.out_columns();
+        run_length = std::min<npy_intp>(width & -width, PANEL);
+        if (g.stride_columns != 1 || (run_length < 4 && run_length < width))
+            run_length = 0;
+        for (npy_intp channel = 0; channel < g.channels; ++channel)
+            for (npy_intp row = 0; row < g.filter_rows; ++row)
+                for (npy_intp column = 0; column < g.filter_columns; ++column)
+                    offsets.push_back((channel * g.padded_rows() + row) * g.padded_columns() + column);
+    }
+
+    void set_images(npy_intp number) {
+        if (number == images)
+            return;
+        images = number;
+        count = ceil_div(images * g.pixels(), PANEL);
+        runs.clear();
+        first_run.assign(1, 0);
+        int column = 0;
+        for (npy_intp image = 0; image < images; ++image)
+            for (npy_intp row = 0; row < g.out_rows(); ++row)
+                for (npy_intp x = 0, length; x < g.out_columns(); x += length) {
+                    length = run_length ? run_length : std::min<npy_intp>(g.out_columns() - x, PANEL - column);
+                    const npy_intp source = image * g.padded_size() + row * g.stride_rows * g.padded_columns()
+                                            + x * g.stride_columns;
+                    runs.push_back({source, column, int(length)});
+                    column += int(length);
+                    if (column == PANEL) {
+                        first_run.push_back(runs.size());
+                        column = 0;
+                    }
+                }
+        if (column)
+            first_run.push_back(runs.size());
+    }
+
+    // The panel of col, weights x PANEL.
+    void im2col(npy_intp panel, const T* padded, T* col) const {
+        if (!is_full(panel))
+            std::memset(col, 0, offsets.size() * PANEL * sizeof(T));
+        with_run_length([&](auto fixed_length) {
+            const Run* const first = begin(panel), *const last = end(panel);
+            T* to = col;
+            for (const npy_intp offset : offsets) {
+                for (const Run* run = first; run != last; ++run) {
+                    const T* from = padded + offset + run->source;
+                    if (fixed_length)
+                        std::memcpy(to + run->column, from, fixed_length * sizeof(T));
+                    else if (g.stride_columns == 1)
+                        copy(to + run->column, from, run->length);
+                    else
+                        for (int i = 0; i < run->length; ++i)
+                            to[run->column + i] = from[i * g.stride_columns];
+                }
+                to += PANEL;
+            }
+        });
+    }
+
+    // Adds rows of a panel of col to the padded images, where im2col would have them from.
+    void add_col2im(npy_intp panel, const T* col, npy_intp first_weight, int weights, T* padded) const {
+        with_run_length([&](auto fixed_length) {
+            const Run* const first = begin(panel), *const last = end(panel);
+            const T* row = col;
+            for (npy_intp weight = first_weight; weight < first_weight + weights; ++weight, row += PANEL)
+                for (const Run* run = first; run != last; ++run) {
+                    T* to = padded + offsets[weight] + run->source;
+                    const T* from = row + run->column;
+                    if (fixed_length) {
+                        T sums[fixed_length ? fixed_length : 1];  // read before any is written: vectors
+                        for (int i = 0; i < fixed_length; ++i)
+                            sums[i] = to[i] + from[i];
+                        std::memcpy(to, sums, fixed_length * sizeof(T));
+                    } else {
+                        for (int i = 0; i < run->length; ++i)
+                            to[i * g.stride_columns] += from[i];
+                    }
+                }
+        });
+    }
+
+    // An array of the result's shape (image, filter, pixel) in panels: (panel, filter, column).
+    void gather(const T* result, T* to) const {
+        if (!is_full(count - 1))
+            std::memset(to + (count - 1) * g.filters * PANEL, 0, g.filters * PANEL * sizeof(T));
+        for (npy_intp image = 0; image < images; ++image)
+            for (npy_intp filter = 0; filter < g.filters; ++filter, result += g.pixels())
+                pieces(image, [&](npy_intp panel, int column, npy_intp pixel, int length) {
+                    copy(to + (panel * g.filters + filter) * PANEL + column, result + pixel, length);
+                });
+    }
+
+    // The reverse, for the rows of one tile.
+    template <typename Sums>
+    void scatter(npy_intp panel, npy_intp first_filter, int filters, const Sums& sums, T* tile, T* result) const {
+        const npy_intp pixels = g.pixels(), first = panel * PANEL, last = std::min(first + PANEL, images * pixels);
+        npy_intp image = first / pixels, pixel = first % pixels;
+        if (pixel + PANEL <= pixels) {
+            sums.write(result + (image * g.filters + first_filter) * pixels + pixel, pixels);
+            return;
+        }
+        sums.write(tile, PANEL);
+        for (npy_intp position = first, length; position < last; position += length, ++image, pixel = 0) {
+            length = std::min(pixels - pixel, last - position);
+            for (int row = 0; row < filters; ++row)
+                copy(result + (image * g.filters + first_filter + row) * pixels + pixel,
+                     tile + row * PANEL + (position - first), int(length));
+        }
+    }
+};
+
+// Images with a border of zeros.
+template <typename T> void pad_images(const Geometry& g, npy_intp images, const T* x, T* padded) {
+    if (!g.pad_rows && !g.pad_columns) {
+        std::memcpy(padded, x, images * g.padded_size() * sizeof(T));
+        return;
+    }
+    std::memset(padded, 0, images * g.padded_size() * sizeof(T));
+    for (npy_intp plane = 0; plane < images * g.channels; ++plane)
+        for (npy_intp row = 0; row < g.rows; ++row)
+            std::memcpy(padded + (plane * g.padded_rows() + row + g.pad_rows) * g.padded_columns() + g.pad_columns,
+                        x + (plane * g.rows + row) * g.columns, g.columns * sizeof(T));
+}
+
+template <typename T> void remove_padding(const Geometry& g, npy_intp images, const T* padded, T* x) {
+    for (npy_intp plane = 0; plane < images * g.channels; ++plane)
+        for (npy_intp row = 0; row < g.rows; ++row)
+            std::memcpy(x + (plane * g.rows + row) * g.columns,
+                        padded + (plane * g.padded_rows() + row + g.pad_rows) * g.padded_columns() + g.pad_columns,
+                        g.columns * sizeof(T));
+}
+
+template <typename T> void square(T* values, npy_intp size) {
+    for (npy_intp i = 0; i < size; ++i)
+        values[i] *= values[i];
+}
+
+// Who does what: each thread has a range of images, which it takes in groups.
+struct Schedule {
+    npy_intp images, group;
+    int threads;
+
+    // A group's part of col shall stay in the cache, and be wide enough to make use of the weights that it is
+    // multiplied by.
+    Schedule(const Geometry& g, npy_intp item_bytes, int panel) : images(g.images), threads(1) {
+#ifdef _OPENMP
+        threads = int(std::min<npy_intp>(omp_get_max_threads(), images));
+#endif
+        threads = std::max(threads, 1);
+        const npy_intp columns = std::max<npy_intp>(COL_BYTES / (g.weights() * item_bytes),
+                                                    LEAST_PANELS * panel);
+        const npy_intp share = ceil_div(images, threads), most = std::max<npy_intp>(1, columns / g.pixels());
+        group = std::max<npy_intp>(1, ceil_div(share, std::max<npy_intp>(1, ceil_div(share, most))));
+    }
+
+    npy_intp begin(int thread) const { return thread * images / threads; }
+
+    // Calls task(first image, images) for the groups of a thread.
+    template <typename Task> void groups(int thread, const Task& task) const {
+        for (npy_intp image = begin(thread); image < begin(thread + 1); image += group)
+            task(image, std::min(group, begin(thread + 1) - image));
+    }
+};
+
+template <typename T> struct ForwardWorkspace {
+    Panels<T> panels;
+    Array<T> padded, col, tile;
+    ForwardWorkspace(const Geometry& g, npy_intp group)
+        : panels(g), padded(group * g.padded_size()), col(g.weights() * Lanes<T>::PANEL),
+          tile(TILE_ROWS * Lanes<T>::PANEL) {
+        panels.set_images(group);  // here, where it may run out of memory
+    }
+};
+
+template <typename T>
+void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* variance) {
+    constexpr int PANEL = Lanes<T>::PANEL;
+    const npy_intp weights = g.weights(), image_size = g.channels * g.rows * g.columns;
+    const npy_intp result_size = g.filters * g.pixels();
+    const Tiles tiles(g.filters);
+    Array<T> packed_w(g.filters * weights), packed_v(g.filters * weights);
+    pack(tiles, weights, w, weights, 1, (T*)packed_w);
+    pack(tiles, weights, v, weights, 1, (T*)packed_v);
+    const Schedule schedule(g, sizeof(T), PANEL);
+    std::vector<ForwardWorkspace<T>> workspaces;
+    workspaces.reserve(schedule.threads);
+    for (int thread = 0; thread < schedule.threads; ++thread)
+        workspaces.emplace_back(g, schedule.group);
+
+    #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
+    for (int thread = 0; thread < schedule.threads; ++thread) {
+        ForwardWorkspace<T>& space = workspaces[thread];
+        Panels<T>& panels = space.panels;
+        schedule.groups(thread, [&](npy_intp first, npy_intp images) {
+            panels.set_images(images);
+            pad_images(g, images, x + first * image_size, (T*)space.padded);
+            for (npy_intp panel = 0; panel < panels.count; ++panel) {
+                T* col = space.col;
+                const auto multiply = [&](const T* packed, T* result) {
+                    for (npy_intp tile = 0; tile < tiles.count; ++tile) {
+                        const npy_intp filter = tiles.begin(tile);
+                        with_rows(tiles.size(tile), [&](auto rows) {
+                            Tile<T, rows> sums;
+                            sums.clear();
+                            sums.template add_product<1, rows>(weights, packed + filter * weights, col);
+                            panels.scatter(panel, filter, rows, sums, space.tile, result);
+                        });
+                    }
+                };
+                panels.im2col(panel, space.padded, col);
+                multiply(packed_w, mean + first * result_size);
+                square(col, weights * PANEL);
+                multiply(packed_v, variance + first * result_size);
+            }
+        });
+    }
+}
+
+template <typename T> struct BackwardWorkspace {
+    Panels<T> panels;
+    Array<T> padded, padded_dx, col, tile, g_mean, g_variance, g_mean_t, g_variance_t, dw, dv;
+    BackwardWorkspace(const Geometry& g, npy_intp group, npy_intp most_panels, npy_intp filters, bool with_dx)
+        : panels(g), padded(group * g.padded_size()), padded_dx(with_dx ? group * g.padded_size() : 0),
+          col(g.weights() * most_panels * Lanes<T>::PANEL), tile(TILE_ROWS * Lanes<T>::PANEL),
+          g_mean(g.filters * most_panels * Lanes<T>::PANEL), g_variance(g.filters * most_panels * Lanes<T>::PANEL),
+          g_mean_t(filters * most_panels * Lanes<T>::PANEL), g_variance_t(filters * most_panels * Lanes<T>::PANEL),
+          dw(filters * g.weights()), dv(filters * g.weights()) {
+        panels.set_images(group);  // here, where it may run out of memory
+    }
+};
+
+// Rows of PANEL pixels as columns: (filter, pixel) becomes (panel of filters, pixel, filter in its panel).
+template <typename T> void transpose(npy_intp filters, const T* from, T* to, npy_intp panel_stride) {
+    constexpr int PANEL = Lanes<T>::PANEL;
+    for (npy_intp first = 0; first < filters; first += PANEL, to += panel_stride) {
+        const int number = int(std::min<npy_intp>(PANEL, filters - first));
+        if (number < PANEL)
+            std::memset(to, 0, PANEL * PANEL * sizeof(T));
+        for (int pixel = 0; pixel < PANEL; ++pixel)
+            for (int i = 0; i < number; ++i)
+                to[pixel * PANEL + i] = from[(first + i) * PANEL + pixel];
+    }
+}
+
+// dx is NULL where nobody asks for it.
+template <typename T>
+void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_mean, const T* g_variance,
+              T* dx, T* dw, T* dv) {
+    constexpr int PANEL = Lanes<T>::PANEL;
+    const npy_intp weights = g.weights(), image_size = g.channels * g.rows * g.columns;
+    const npy_intp result_size = g.filters * g.pixels();
+    const npy_intp filter_panels = ceil_div(g.filters, PANEL), filters = filter_panels * PANEL;
+    const Tiles tiles(weights);
+    Array<T> packed_w(dx ? g.filters * weights : 0), packed_v(dx ? g.filters * weights : 0);
+    if (dx) {
+        pack(tiles, g.filters, w, 1, weights, (T*)packed_w);
+        pack(tiles, g.filters, v, 1, weights, (T*)packed_v);
+    }
+    const Schedule schedule(g, sizeof(T), PANEL);
+    const npy_intp most_panels = ceil_div(schedule.group * g.pixels(), PANEL);
+    std::vector<BackwardWorkspace<T>> workspaces;
+    workspaces.reserve(schedule.threads);
+    for (int thread = 0; thread < schedule.threads; ++thread)
+        workspaces.emplace_back(g, schedule.group, most_panels, filters, dx != NULL);
+
+    #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
+    for (int thread = 0; thread < schedule.threads; ++thread) {
+        BackwardWorkspace<T>& space = workspaces[thread];
+        Panels<T>& panels = space.panels;
+        bool begun = false;
+        schedule.groups(thread, [&](npy_intp first, npy_intp images) {
+            panels.set_images(images);
+            pad_images(g, images, x + first * image_size, (T*)space.padded);
+            panels.gather(g_mean + first * result_size, space.g_mean);
+            panels.gather(g_variance + first * result_size, space.g_variance);
+            if (dx)
+                std::memset(space.padded_dx, 0, images * g.padded_size() * sizeof(T));
+            for (npy_intp panel = 0; panel < panels.count; ++panel) {
+                T* col = space.col + panel * weights * PANEL;
+                panels.im2col(panel, space.padded, col);
+                const T* panel_g_mean = space.g_mean + panel * g.filters * PANEL;
+                const T* panel_g_variance = space.g_variance + panel * g.filters * PANEL;
+                const npy_intp position = panel * PANEL * PANEL, stride = panels.count * PANEL * PANEL;
+                transpose(g.filters, panel_g_mean, space.g_mean_t + position, stride);
+                transpose(g.filters, panel_g_variance, space.g_variance_t + position, stride);
+                for (npy_intp tile = 0; dx && tile < tiles.count; ++tile) {
+                    const npy_intp weight = tiles.begin(tile), packed = weight * g.filters;
+                    with_rows(tiles.size(tile), [&](auto rows) {
+                        Tile<T, rows> sums;
+                        sums.clear();
+                        sums.template add_product<1, rows>(g.filters, packed_v + packed, panel_g_variance);
+                        sums.times_twice(col + weight * PANEL);
+                        sums.template add_product<1, rows>(g.filters, packed_w + packed, panel_g_mean);
+                        sums.write(space.tile, PANEL);
+                    });
+                    panels.add_col2im(panel, space.tile, weight, tiles.size(tile), space.padded_dx);
+                }
+            }
+            if (dx)
+                remove_padding(g, images, (const T*)space.padded_dx, dx + first * image_size);
+
+            // Sums over pixels: rows are weights, columns filters.
+            const auto add_products = [&](const T* g_t, T* total) {
+                for (npy_intp tile = 0; tile < tiles.count; ++tile)
+                    for (npy_intp filter_panel = 0; filter_panel < filter_panels; ++filter_panel)
+                        with_rows(tiles.size(tile), [&](auto rows) {
+                            const npy_intp weight = tiles.begin(tile), filter = filter_panel * PANEL;
+                            const T* a = space.col + weight * PANEL;
+                            const T* b = g_t + filter * panels.count * PANEL;
+                            T* to = total + weight * filters + filter;
+                            const auto add = [&](auto sums) {
+                                if (begun)
+                                    sums.read(to, filters);
+                                else
+                                    sums.clear();
+                                for (npy_intp panel = 0; panel < panels.count; ++panel)
+                                    sums.template add_product<PANEL, 1>(PANEL, a + panel * weights * PANEL,
+                                                                        b + panel * PANEL * PANEL);
+                                sums.write(to, filters);
+                            };
+                            if (g.filters - filter > Lanes<T>::COUNT)
+                                add(Tile<T, rows>());
+                            else
+                                add(Tile<T, rows, 1>());
+                        });
+            };
+            add_products(space.g_mean_t, space.dw);
+            square((T*)space.col, panels.count * weights * PANEL);
+            add_products(space.g_variance_t, space.dv);
+            begun = true;
+        });
+    }
+
+    // The threads' sums, always in the same order.
+    #pragma omp parallel for schedule(static) if (g.filters * weights > WORTH_THREADS)
+    for (npy_intp first = 0; first < g.filters; first += Lanes<T>::COUNT) {
+        const npy_intp last = std::min<npy_intp>(first + Lanes<T>::COUNT, g.filters);
+        for (npy_intp weight = 0; weight < weights; ++weight)
+            for (npy_intp filter = first; filter < last; ++filter) {
+                T sum_w = 0, sum_v = 0;
+                for (int thread = 0; thread < (g.images ? schedule.threads : 0); ++thread) {
+                    sum_w += workspaces[thread].dw[weight * filters + filter];
+                    sum_v += workspaces[thread].dv[weight * filters + filter];
+                }
+                dw[filter * weights + weight] = sum_w;
+                dv[filter * weights + weight] = sum_v;
+            }
+    }
+}
+
+// The shapes of the operands; false, and a ValueError, if they do not fit.
+static bool geometry(const Contiguous& x, const Contiguous& w, const Contiguous& v, const npy_intp* pad,
+                     const npy_intp* stride, Geometry* g) {
+    *g = {x.length(0), x.length(1), x.length(2), x.length(3), w.length(0), w.length(2), w.length(3),
+          pad[0], pad[1], stride[0], stride[1]};
+    bool fits = w.length(1) == g->channels && g->padded_rows() >= g->filter_rows
+                && g->padded_columns() >= g->filter_columns
+                && PyArray_CompareLists(PyArray_DIMS(w.array), PyArray_DIMS(v.array), 4);
+    if (!fits)
+        PyErr_Format(PyExc_ValueError, "conv_pair: images (%zd, %zd, %zd, %zd) with padding (%zd, %zd) do not fit "
+                     "weights (%zd, %zd, %zd, %zd) and (%zd, %zd, %zd, %zd)",
+                     x.length(0), x.length(1), x.length(2), x.length(3), pad[0], pad[1], w.length(0), w.length(1),
+                     w.length(2), w.length(3), v.length(0), v.length(1), v.length(2), v.length(3));
+    return fits;
+}
+
+// What c_code calls; false with a Python exception set.
+template <typename T>
+bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject** mean,
+                 PyArrayObject** variance, const npy_intp* pad, const npy_intp* stride) {
+    Contiguous cx(x), cw(w), cv(v);
+    Geometry g;
+    if (!cx.array || !cw.array || !cv.array || !geometry(cx, cw, cv, pad, stride, &g))
+        return false;
+    const npy_intp shape[] = {g.images, g.filters, g.out_rows(), g.out_columns()};
+    if (!prepare_output(mean, 4, shape, PyArray_TYPE(x)) || !prepare_output(variance, 4, shape, PyArray_TYPE(x)))
+        return false;
+    try {
+        forward<T>(g, (const T*)cx.data(), (const T*)cw.data(), (const T*)cv.data(), (T*)PyArray_DATA(*mean),
+                   (T*)PyArray_DATA(*variance));
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+        return false;
+    }
+    return true;
+}
+
+template <typename T>
+bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject* g_mean,
+                  PyArrayObject* g_variance, PyArrayObject** dx, PyArrayObject** dw, PyArrayObject** dv,
+                  const npy_intp* pad, const npy_intp* stride) {
+    Contiguous cx(x), cw(w), cv(v), cm(g_mean), cs(g_variance);
+    Geometry g;
+    if (!cx.array || !cw.array || !cv.array || !cm.array || !cs.array || !geometry(cx, cw, cv, pad, stride, &g))
+        return false;
+    const npy_intp shape[] = {g.images, g.filters, g.out_rows(), g.out_columns()};
+    if (!PyArray_CompareLists(PyArray_DIMS(cm.array), shape, 4)
+        || !PyArray_CompareLists(PyArray_DIMS(cs.array), shape, 4)) {
+        PyErr_Format(PyExc_ValueError, "conv_pair: gradients are not of the result's shape (%zd, %zd, %zd, %zd)",
+                     shape[0], shape[1], shape[2], shape[3]);
+        return false;
+    }
+    if ((dx && !prepare_output(dx, 4, PyArray_DIMS(x), PyArray_TYPE(x)))
+        || !prepare_output(dw, 4, PyArray_DIMS(w), PyArray_TYPE(x))
+        || !prepare_output(dv, 4, PyArray_DIMS(w), PyArray_TYPE(x)))
+        return false;
+    try {
+        backward<T>(g, (const T*)cx.data(), (const T*)cw.data(), (const T*)cv.data(), (const T*)cm.data(),
+                    (const T*)cs.data(), dx ? (T*)PyArray_DATA(*dx) : NULL, (T*)PyArray_DATA(*dw),
+                    (T*)PyArray_DATA(*dv));
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+        return false;
+    }
+    return true;
+}
+
+}  // namespace conv_pair

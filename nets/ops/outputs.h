@@ -1,0 +1,22 @@
+// What the project's C++ operations share: the storage of their arrays.
+
+// Makes *output a C-contiguous array of this shape, and keeps the one that is there if it is one. False: out of memory.
+static bool prepare_output(PyArrayObject** output, int ndim, const npy_intp* shape, int type) {
+    if (*output && PyArray_NDIM(*output) == ndim && PyArray_IS_C_CONTIGUOUS(*output)
+        && PyArray_ISWRITEABLE(*output) && PyArray_CompareLists(PyArray_DIMS(*output), shape, ndim))
+        return true;
+    Py_XDECREF(*output);
+    *output = (PyArrayObject*)PyArray_EMPTY(ndim, const_cast<npy_intp*>(shape), type, 0);
+    return *output != NULL;
+}
+
+// A C-contiguous view or copy of an array, while it is in scope.
+struct Contiguous {
+    PyArrayObject* array;
+    explicit Contiguous(PyArrayObject* input) : array(PyArray_GETCONTIGUOUS(input)) {}
+    ~Contiguous() { Py_XDECREF(array); }
+    Contiguous(const Contiguous&) = delete;
+    Contiguous& operator=(const Contiguous&) = delete;
+    void* data() const { return PyArray_DATA(array); }
+    npy_intp length(int axis) const { return PyArray_DIM(array, axis); }
+};

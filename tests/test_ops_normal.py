@@ -104,7 +104,7 @@ def test_any_number_of_threads_gives_the_same_numbers(draw):
 
 def test_without_openmp_the_numbers_are_the_same(draw):
     with change_flags(openmp=False):
-        assert Normal("float32", [False]).c_compile_args() == []
+        assert "-fopenmp" not in Normal("float32", [False]).c_compile_args()
         serial = compiled("float32", 1)
         np.testing.assert_array_equal(serial(300001, 7), draw(300001, 7))
 

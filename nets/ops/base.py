@@ -24,9 +24,6 @@ class CppOp(OpenMPOp):
     def c_support_code(self):
         return _read("outputs.h") + _read(self.source)
 
-    def c_headers(self):
-        return []
-
     def c_compile_args(self):
         return [*super().c_compile_args(), "-std=gnu++17"]
 

@@ -6,21 +6,18 @@ Box-Muller transform makes four normal numbers of them, in float32.
 """
 
 import math
-import os
-import zlib
 
 import numpy as np
 import theano
 import theano.tensor as T
-from theano.gof import Apply, OpenMPOp
+from theano.gof import Apply
 from theano.gradient import DisconnectedType
+
+from nets.ops.base import CppOp
 
 __all__ = ["NormalStream", "Normal"]
 
-with open(os.path.join(os.path.dirname(__file__), "normal.c"), encoding="ascii") as file:
-    SOURCE = file.read()
-
-#: Blocks in a chunk, as in the C code: number j of a chunk's block i is at place BLOCKS * j + i of the chunk.
+#: Blocks in a chunk, as in the C++ code: number j of a chunk's block i is at place BLOCKS * j + i of the chunk.
 BLOCKS = 256
 CHUNK = 4 * BLOCKS
 #: Each call of :meth:`NormalStream.normal` has this many draws before it meets the next one's.
@@ -82,7 +79,7 @@ class NormalStream:
         return op(state, size)
 
 
-class Normal(OpenMPOp):
+class Normal(CppOp):
     """Draws numbers from N(0, 1): the state (seed, draw number) and a size to a tensor. See :class:`NormalStream`.
 
     No number is larger than 6.67 in absolute value, sqrt(2 log 2^32); beyond are 3e-11 of a normal distribution.
@@ -100,7 +97,8 @@ class Normal(OpenMPOp):
     Box, Muller (1958), A note on the generation of random normal deviates.
     """
 
-    __props__ = ("dtype", "broadcastable")
+    __props__ = ("dtype", "broadcastable", "openmp")
+    source = "normal.cpp"
 
     def __init__(self, dtype, broadcastable):
         if dtype not in ("float32", "float64"):
@@ -139,20 +137,14 @@ class Normal(OpenMPOp):
         numbers = draw(int(state[0]), int(state[1]), math.prod(size.tolist()))
         output_storage[0][0] = numbers.astype(self.dtype).reshape(size)
 
-    def c_support_code(self):
-        return SOURCE
-
     def c_code(self, node, name, inputs, outputs, sub):
         typenum = f"NPY_{self.dtype.upper()}"
         arguments = f"&{outputs[0]}, {len(self.broadcastable)}, {typenum}, {', '.join(inputs)}"
         return f"if (normal_draw({arguments})) {{ {sub['fail']} }}"
 
-    def c_code_cache_version(self):
-        return (1, zlib.crc32(SOURCE.encode()))
-
 
 def draw(seed, number, count):
-    """The first `count` numbers of a draw in numpy: the C code's up to the last bits, which differ between libraries.
+    """The first `count` numbers of a draw in numpy: the C++ code's up to the last bits, which differ between libraries.
 
     Returns
     -------

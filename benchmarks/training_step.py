@@ -1,4 +1,4 @@
-"""Training steps of the paper's networks: this project's Ops against the plain Theano graph, and one thread against all.
+"""Training steps of the paper's networks: this project's Ops against the plain Theano graph, one thread against all.
 
 Each variant trains in a process of its own, on random images in batches of 100; the variants take turns. Reported are
 medians over all steps, and the ratio to the first variant.

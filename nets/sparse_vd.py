@@ -14,7 +14,7 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from nets import kl, ops
 from nets.conv import Convolution
-from nets.ops.conv_pair import conv_pair
+from nets.ops.conv import conv_pair
 from nets.ops.normal import NormalStream
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer"]

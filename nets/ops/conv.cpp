@@ -1,4 +1,5 @@
-// Two convolutions at once, mean = w * x and variance = v * x^2, and their gradients.
+// Two convolutions at once, mean = w * x and variance = v * x^2, and their gradients; or the first of them alone, where
+// the pointers to the second's arrays are NULL.
 //
 // As in any convolution by im2col, pixels of the result are columns of a matrix "col" with a row for each weight of a
 // filter. Here it is made in panels of PANEL columns, the order in which a register tile reads it, so that it is
@@ -17,7 +18,7 @@
 #include <omp.h>
 #endif
 
-namespace conv_pair {
+namespace conv {
 
 // The largest register tile, TILE_ROWS rows of 2 vectors, leaves room for a row of the panel and a broadcast weight.
 #if defined(__AVX512F__)
@@ -376,9 +377,10 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
     const npy_intp weights = g.weights(), image_size = g.channels * g.rows * g.columns;
     const npy_intp result_size = g.filters * g.pixels();
     const Tiles tiles(g.filters);
-    Array<T> packed_w(g.filters * weights), packed_v(g.filters * weights);
+    Array<T> packed_w(g.filters * weights), packed_v(v ? g.filters * weights : 0);
     pack(tiles, weights, w, weights, 1, (T*)packed_w);
-    pack(tiles, weights, v, weights, 1, (T*)packed_v);
+    if (v)
+        pack(tiles, weights, v, weights, 1, (T*)packed_v);
     const Schedule schedule(g, sizeof(T), PANEL);
     std::vector<ForwardWorkspace<T>> workspaces;
     workspaces.reserve(schedule.threads);
@@ -407,6 +409,8 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
                 };
                 panels.im2col(panel, space.padded, col);
                 multiply(packed_w, mean + first * result_size);
+                if (!v)
+                    continue;
                 square(col, weights * PANEL);
                 multiply(packed_v, variance + first * result_size);
             }
@@ -417,12 +421,15 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
 template <typename T> struct BackwardWorkspace {
     Panels<T> panels;
     Array<T> padded, padded_dx, col, tile, g_mean, g_variance, g_mean_t, g_variance_t, dw, dv;
-    BackwardWorkspace(const Geometry& g, npy_intp group, npy_intp most_panels, npy_intp filters, bool with_dx)
+    BackwardWorkspace(const Geometry& g, npy_intp group, npy_intp most_panels, npy_intp filters, bool pair,
+                      bool with_dx)
         : panels(g), padded(group * g.padded_size()), padded_dx(with_dx ? group * g.padded_size() : 0),
           col(g.weights() * most_panels * Lanes<T>::PANEL), tile(TILE_ROWS * Lanes<T>::PANEL),
-          g_mean(g.filters * most_panels * Lanes<T>::PANEL), g_variance(g.filters * most_panels * Lanes<T>::PANEL),
-          g_mean_t(filters * most_panels * Lanes<T>::PANEL), g_variance_t(filters * most_panels * Lanes<T>::PANEL),
-          dw(filters * g.weights()), dv(filters * g.weights()) {
+          g_mean(g.filters * most_panels * Lanes<T>::PANEL),
+          g_variance(pair * g.filters * most_panels * Lanes<T>::PANEL),
+          g_mean_t(filters * most_panels * Lanes<T>::PANEL),
+          g_variance_t(pair * filters * most_panels * Lanes<T>::PANEL),
+          dw(filters * g.weights()), dv(pair * filters * g.weights()) {
         panels.set_images(group);  // here, where it may run out of memory
     }
 };
@@ -440,7 +447,7 @@ template <typename T> void transpose(npy_intp filters, const T* from, T* to, npy
     }
 }
 
-// dx is NULL where nobody asks for it.
+// dx is NULL where nobody asks for it; v, g_variance and dv are where there is one convolution only.
 template <typename T>
 void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_mean, const T* g_variance,
               T* dx, T* dw, T* dv) {
@@ -449,17 +456,18 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
     const npy_intp result_size = g.filters * g.pixels();
     const npy_intp filter_panels = ceil_div(g.filters, PANEL), filters = filter_panels * PANEL;
     const Tiles tiles(weights);
-    Array<T> packed_w(dx ? g.filters * weights : 0), packed_v(dx ? g.filters * weights : 0);
-    if (dx) {
+    const bool pair = v != NULL;
+    Array<T> packed_w(dx ? g.filters * weights : 0), packed_v(dx && pair ? g.filters * weights : 0);
+    if (dx)
         pack(tiles, g.filters, w, 1, weights, (T*)packed_w);
+    if (dx && pair)
         pack(tiles, g.filters, v, 1, weights, (T*)packed_v);
-    }
     const Schedule schedule(g, sizeof(T), PANEL);
     const npy_intp most_panels = ceil_div(schedule.group * g.pixels(), PANEL);
     std::vector<BackwardWorkspace<T>> workspaces;
     workspaces.reserve(schedule.threads);
     for (int thread = 0; thread < schedule.threads; ++thread)
-        workspaces.emplace_back(g, schedule.group, most_panels, filters, dx != NULL);
+        workspaces.emplace_back(g, schedule.group, most_panels, filters, pair, dx != NULL);
 
     #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
     for (int thread = 0; thread < schedule.threads; ++thread) {
@@ -470,7 +478,8 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
             panels.set_images(images);
             pad_images(g, images, x + first * image_size, (T*)space.padded);
             panels.gather(g_mean + first * result_size, space.g_mean);
-            panels.gather(g_variance + first * result_size, space.g_variance);
+            if (pair)
+                panels.gather(g_variance + first * result_size, space.g_variance);
             if (dx)
                 std::memset(space.padded_dx, 0, images * g.padded_size() * sizeof(T));
             for (npy_intp panel = 0; panel < panels.count; ++panel) {
@@ -480,14 +489,17 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
                 const T* panel_g_variance = space.g_variance + panel * g.filters * PANEL;
                 const npy_intp position = panel * PANEL * PANEL, stride = panels.count * PANEL * PANEL;
                 transpose(g.filters, panel_g_mean, space.g_mean_t + position, stride);
-                transpose(g.filters, panel_g_variance, space.g_variance_t + position, stride);
+                if (pair)
+                    transpose(g.filters, panel_g_variance, space.g_variance_t + position, stride);
                 for (npy_intp tile = 0; dx && tile < tiles.count; ++tile) {
                     const npy_intp weight = tiles.begin(tile), packed = weight * g.filters;
                     with_rows(tiles.size(tile), [&](auto rows) {
                         Tile<T, rows> sums;
                         sums.clear();
-                        sums.template add_product<1, rows>(g.filters, packed_v + packed, panel_g_variance);
-                        sums.times_twice(col + weight * PANEL);
+                        if (pair) {
+                            sums.template add_product<1, rows>(g.filters, packed_v + packed, panel_g_variance);
+                            sums.times_twice(col + weight * PANEL);
+                        }
                         sums.template add_product<1, rows>(g.filters, packed_w + packed, panel_g_mean);
                         sums.write(space.tile, PANEL);
                     });
@@ -523,8 +535,10 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
                         });
             };
             add_products(space.g_mean_t, space.dw);
-            square((T*)space.col, panels.count * weights * PANEL);
-            add_products(space.g_variance_t, space.dv);
+            if (pair) {
+                square((T*)space.col, panels.count * weights * PANEL);
+                add_products(space.g_variance_t, space.dv);
+            }
             begun = true;
         });
     }
@@ -538,10 +552,12 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
                 T sum_w = 0, sum_v = 0;
                 for (int thread = 0; thread < (g.images ? schedule.threads : 0); ++thread) {
                     sum_w += workspaces[thread].dw[weight * filters + filter];
-                    sum_v += workspaces[thread].dv[weight * filters + filter];
+                    if (pair)
+                        sum_v += workspaces[thread].dv[weight * filters + filter];
                 }
                 dw[filter * weights + weight] = sum_w;
-                dv[filter * weights + weight] = sum_v;
+                if (pair)
+                    dv[filter * weights + weight] = sum_v;
             }
     }
 }
@@ -555,7 +571,7 @@ static bool geometry(const Contiguous& x, const Contiguous& w, const Contiguous&
                 && g->padded_columns() >= g->filter_columns
                 && PyArray_CompareLists(PyArray_DIMS(w.array), PyArray_DIMS(v.array), 4);
     if (!fits)
-        PyErr_Format(PyExc_ValueError, "conv_pair: images (%zd, %zd, %zd, %zd) with padding (%zd, %zd) do not fit "
+        PyErr_Format(PyExc_ValueError, "convolution: images (%zd, %zd, %zd, %zd) with padding (%zd, %zd) do not fit "
                      "weights (%zd, %zd, %zd, %zd) and (%zd, %zd, %zd, %zd)",
                      x.length(0), x.length(1), x.length(2), x.length(3), pad[0], pad[1], w.length(0), w.length(1),
                      w.length(2), w.length(3), v.length(0), v.length(1), v.length(2), v.length(3));
@@ -566,16 +582,17 @@ static bool geometry(const Contiguous& x, const Contiguous& w, const Contiguous&
 template <typename T>
 bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject** mean,
                  PyArrayObject** variance, const npy_intp* pad, const npy_intp* stride) {
-    Contiguous cx(x), cw(w), cv(v);
+    Contiguous cx(x), cw(w), cv(v ? v : w);
     Geometry g;
     if (!cx.array || !cw.array || !cv.array || !geometry(cx, cw, cv, pad, stride, &g))
         return false;
     const npy_intp shape[] = {g.images, g.filters, g.out_rows(), g.out_columns()};
-    if (!prepare_output(mean, 4, shape, PyArray_TYPE(x)) || !prepare_output(variance, 4, shape, PyArray_TYPE(x)))
+    if (!prepare_output(mean, 4, shape, PyArray_TYPE(x))
+        || (variance && !prepare_output(variance, 4, shape, PyArray_TYPE(x))))
         return false;
     try {
-        forward<T>(g, (const T*)cx.data(), (const T*)cw.data(), (const T*)cv.data(), (T*)PyArray_DATA(*mean),
-                   (T*)PyArray_DATA(*variance));
+        forward<T>(g, (const T*)cx.data(), (const T*)cw.data(), v ? (const T*)cv.data() : NULL,
+                   (T*)PyArray_DATA(*mean), variance ? (T*)PyArray_DATA(*variance) : NULL);
     } catch (const std::bad_alloc&) {
         PyErr_NoMemory();
         return false;
@@ -587,25 +604,25 @@ template <typename T>
 bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject* g_mean,
                   PyArrayObject* g_variance, PyArrayObject** dx, PyArrayObject** dw, PyArrayObject** dv,
                   const npy_intp* pad, const npy_intp* stride) {
-    Contiguous cx(x), cw(w), cv(v), cm(g_mean), cs(g_variance);
+    Contiguous cx(x), cw(w), cv(v ? v : w), cm(g_mean), cs(v ? g_variance : g_mean);
     Geometry g;
     if (!cx.array || !cw.array || !cv.array || !cm.array || !cs.array || !geometry(cx, cw, cv, pad, stride, &g))
         return false;
     const npy_intp shape[] = {g.images, g.filters, g.out_rows(), g.out_columns()};
     if (!PyArray_CompareLists(PyArray_DIMS(cm.array), shape, 4)
         || !PyArray_CompareLists(PyArray_DIMS(cs.array), shape, 4)) {
-        PyErr_Format(PyExc_ValueError, "conv_pair: gradients are not of the result's shape (%zd, %zd, %zd, %zd)",
+        PyErr_Format(PyExc_ValueError, "convolution: gradients are not of the result's shape (%zd, %zd, %zd, %zd)",
                      shape[0], shape[1], shape[2], shape[3]);
         return false;
     }
     if ((dx && !prepare_output(dx, 4, PyArray_DIMS(x), PyArray_TYPE(x)))
         || !prepare_output(dw, 4, PyArray_DIMS(w), PyArray_TYPE(x))
-        || !prepare_output(dv, 4, PyArray_DIMS(w), PyArray_TYPE(x)))
+        || (v && !prepare_output(dv, 4, PyArray_DIMS(w), PyArray_TYPE(x))))
         return false;
     try {
-        backward<T>(g, (const T*)cx.data(), (const T*)cw.data(), (const T*)cv.data(), (const T*)cm.data(),
-                    (const T*)cs.data(), dx ? (T*)PyArray_DATA(*dx) : NULL, (T*)PyArray_DATA(*dw),
-                    (T*)PyArray_DATA(*dv));
+        backward<T>(g, (const T*)cx.data(), (const T*)cw.data(), v ? (const T*)cv.data() : NULL,
+                    (const T*)cm.data(), (const T*)cs.data(), dx ? (T*)PyArray_DATA(*dx) : NULL,
+                    (T*)PyArray_DATA(*dw), v ? (T*)PyArray_DATA(*dv) : NULL);
     } catch (const std::bad_alloc&) {
         PyErr_NoMemory();
         return false;
@@ -613,4 +630,4 @@ bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayO
     return true;
 }
 
-}  // namespace conv_pair
+}  // namespace conv

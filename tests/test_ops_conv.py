@@ -6,8 +6,9 @@ import theano
 import theano.tensor as T
 from scipy.signal import correlate2d
 
+from nets import ops
 from nets.conv import Convolution
-from nets.ops.conv_pair import ConvPairGradients, conv_pair
+from nets.ops.conv import ConvGradients, conv, conv_pair
 
 # images, channels, rows, columns, filters, filter size, stride, padding
 GEOMETRIES = {
@@ -44,8 +45,18 @@ def expressions(pair, geometry, dtype="float64", wanted=("x", "w", "v")):
     return inputs, [mean, variance, *T.grad(cost, [dict(x=x, w=w, v=v)[name] for name in wanted])]
 
 
-def plain(x, w, v, conv):
-    return conv(x, w), conv(T.sqr(x), v)
+def plain(x, w, v, convolution):
+    """Theano's own convolutions."""
+    ops.use_plain_graph()
+    try:
+        return convolution(x, w), convolution(T.sqr(x), v)
+    finally:
+        ops.use_plain_graph(False)
+
+
+def singly(x, w, v, convolution):
+    """The same by two convolutions, each by itself."""
+    return conv(x, w, convolution), conv(T.sqr(x), v, convolution)
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +108,17 @@ def test_values_are_scipys(compiled, geometry):
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES.keys())
 def test_values_and_gradients_are_those_of_theanos_convolutions(compiled, geometry, dtype, precision):
     values = operands(geometry, dtype)
-    assert_close(compiled(conv_pair, geometry, dtype)(*values), compiled(plain, geometry, dtype)(*values), precision)
+    expected = compiled(plain, geometry, dtype)(*values)
+    for convolutions in (conv_pair, singly):
+        assert_close(compiled(convolutions, geometry, dtype)(*values), expected, precision)
 
 
+@pytest.mark.parametrize("convolutions", [conv_pair, singly])
 @pytest.mark.parametrize("geometry", [GEOMETRIES["one image"], GEOMETRIES["all lengths differ"]])
-def test_numpy_and_cpp_agree(compiled, evaluate, geometry):
+def test_numpy_and_cpp_agree(compiled, evaluate, geometry, convolutions):
     values = operands(geometry)
-    inputs, outputs = expressions(conv_pair, geometry)
-    assert_close(evaluate(outputs, dict(zip(inputs, values))), compiled(conv_pair, geometry)(*values), 1e-13)
+    inputs, outputs = expressions(convolutions, geometry)
+    assert_close(evaluate(outputs, dict(zip(inputs, values))), compiled(convolutions, geometry)(*values), 1e-13)
 
 
 @pytest.mark.parametrize("geometry", [(2, 2, 5, 4, 3, 3, 1, 1), (2, 2, 6, 5, 3, (3, 2), 2, (0, 1))])
@@ -112,7 +126,11 @@ def test_gradients_are_finite_differences(geometry):
     def both(x, w, v):
         return T.concatenate(conv_pair(x, w, v, convolution(geometry)), axis=1)
 
+    def single(x, w):
+        return conv(x, w, convolution(geometry))
+
     theano.gradient.verify_grad(both, operands(geometry)[:3], rng=np.random.RandomState(1), mode="FAST_RUN")
+    theano.gradient.verify_grad(single, operands(geometry)[:2], rng=np.random.RandomState(1), mode="FAST_RUN")
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -126,18 +144,19 @@ def test_gradient_of_mean_or_variance_alone(which):
     assert_close(results[:3], results[3:], 1e-13)
 
 
+@pytest.mark.parametrize("convolutions, number", [(conv_pair, 1), (singly, 2)])
 @pytest.mark.parametrize("geometry", [GEOMETRIES["LeNet-5, first"], GEOMETRIES["3x3, padded"]])
-def test_gradient_to_the_images_is_left_out_where_nobody_uses_it(compiled, geometry):
+def test_gradient_to_the_images_is_left_out_where_nobody_uses_it(compiled, geometry, convolutions, number):
     values = operands(geometry)
-    function = compiled(conv_pair, geometry, wanted=("w", "v"))
-    operations = [node.op for node in function.maker.fgraph.toposort() if isinstance(node.op, ConvPairGradients)]
-    assert [operation.with_dx for operation in operations] == [False]
-    whole = compiled(conv_pair, geometry)
+    function = compiled(convolutions, geometry, wanted=("w", "v"))
+    operations = [node.op for node in function.maker.fgraph.toposort() if isinstance(node.op, ConvGradients)]
+    assert [operation.with_dx for operation in operations] == [False] * number
+    whole = compiled(convolutions, geometry)
     mean, variance, _, dw, dv = whole(*values)
     for one, other in zip(function(*values), (mean, variance, dw, dv)):
         np.testing.assert_array_equal(one, other)
-    operations = [node.op for node in whole.maker.fgraph.toposort() if isinstance(node.op, ConvPairGradients)]
-    assert [operation.with_dx for operation in operations] == [True]
+    operations = [node.op for node in whole.maker.fgraph.toposort() if isinstance(node.op, ConvGradients)]
+    assert [operation.with_dx for operation in operations] == [True] * number
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -180,7 +199,7 @@ def test_shapes_are_inferred_without_convolving():
     inputs = [T.dtensor4() for _ in range(3)]
     function = theano.function(inputs, [result.shape for result in conv_pair(*inputs, convolution(geometry))],
                                mode="FAST_RUN", on_unused_input="ignore")
-    assert "ConvPair" not in str(function.maker.fgraph)
+    assert "Conv" not in str(function.maker.fgraph)
     for shape in function(x, w, v):
         assert tuple(shape) == convolution(geometry).output_shape(x.shape)
 

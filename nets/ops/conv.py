@@ -1,4 +1,4 @@
-"""The two convolutions of a SparseVD layer, its pre-activations' mean and variance, in one operation."""
+"""Convolution, and the two of a SparseVD layer, its pre-activations' mean and variance, in one operation."""
 
 import numpy as np
 import theano.tensor as T
@@ -10,7 +10,12 @@ from theano.tensor.opt import register_specialize
 
 from nets.ops.base import CppOp
 
-__all__ = ["conv_pair", "ConvPair", "ConvPairGradients"]
+__all__ = ["conv", "conv_pair", "Conv", "ConvGradients"]
+
+
+def conv(x, w, convolution):
+    """The convolution of `x` by `w`; parameters and errors as for :func:`conv_pair`."""
+    return Conv(convolution.pad, convolution.stride)(x, w)
 
 
 def conv_pair(x, w, v, convolution):
@@ -35,11 +40,11 @@ def conv_pair(x, w, v, convolution):
     ValueError
         if an operand is not 4-dimensional, or (when it is evaluated) if their shapes do not fit.
     """
-    return ConvPair(convolution.pad, convolution.stride)(x, w, v)
+    return Conv(convolution.pad, convolution.stride)(x, w, v)
 
 
-class _ConvPairOp(CppOp):
-    source = "conv_pair.cpp"
+class _ConvOp(CppOp):
+    source = "conv.cpp"
     # Parameters rather than text of the C++ code, which is compiled once for all geometries.
     params_type = ParamsType(pad_rows=int64, pad_columns=int64, stride_rows=int64, stride_columns=int64)
 
@@ -55,28 +60,34 @@ class _ConvPairOp(CppOp):
             raise ValueError(f"conv_pair takes 4-d operands, not {types}")
         dtype = upcast(*(operand.dtype for operand in operands))
         if dtype not in ("float32", "float64"):
-            raise ValueError(f"conv_pair takes float32 and float64, not {dtype}")
+            raise ValueError(f"a convolution takes float32 and float64, not {dtype}")
         return [T.cast(operand, dtype) for operand in operands]
 
     def _call(self, node, function, arguments, sub):
         return f"""
             const npy_intp pad[] = {{{sub["params"]}->pad_rows, {sub["params"]}->pad_columns}};
             const npy_intp stride[] = {{{sub["params"]}->stride_rows, {sub["params"]}->stride_columns}};
-            if (!conv_pair::{function}<npy_{node.inputs[0].dtype}>({", ".join(arguments)}, pad, stride)) {sub["fail"]}
+            if (!conv::{function}<npy_{node.inputs[0].dtype}>({", ".join(arguments)}, pad, stride)) {sub["fail"]}
         """
 
-    def _windows(self, x, w, v):
+    def _windows(self, x, weights):
         """The images' windows that filters see: (images, channels, rows, columns, filter rows, filter columns)."""
         (top, left), (down, right) = self.pad, self.stride
         padded = np.pad(x, [(0, 0), (0, 0), (top, top), (left, left)])
+        w, v = weights[0], weights[-1]
         if w.shape != v.shape or w.shape[1] != x.shape[1] or any(np.less(padded.shape[2:], w.shape[2:])):
-            raise ValueError(f"conv_pair: images {x.shape} with padding {self.pad} do not fit weights {w.shape} and "
+            raise ValueError(f"convolution: images {x.shape} with padding {self.pad} do not fit weights {w.shape} and "
                              f"{v.shape}")
         return padded, sliding_window_view(padded, w.shape[2:], axis=(2, 3))[:, :, ::down, ::right]
 
 
-class ConvPair(_ConvPairOp):
-    """x, w, v -> mean, variance; see :func:`conv_pair`.
+def _pad_with_null(values, number=2):
+    """C++ takes NULL for the second convolution's arrays where there is one only."""
+    return [*values, *["NULL"] * (number - len(values))]
+
+
+class Conv(_ConvOp):
+    """x, w -> the convolution of x by w; x, w, v -> that and the convolution of x^2 by v. See :func:`conv_pair`.
 
     Parameters
     ----------
@@ -86,37 +97,39 @@ class ConvPair(_ConvPairOp):
 
     __props__ = ("pad", "stride", "openmp")
 
-    def make_node(self, x, w, v):
-        x, w, v = self._operands(x, w, v)
-        result = T.TensorType(x.dtype, (x.broadcastable[0], w.broadcastable[0], False, False))
-        return Apply(self, [x, w, v], [result(), result()])
+    def make_node(self, x, *weights):
+        x, *weights = self._operands(x, *weights)
+        result = T.TensorType(x.dtype, (x.broadcastable[0], weights[0].broadcastable[0], False, False))
+        return Apply(self, [x, *weights], [result() for _ in weights])
 
     def infer_shape(self, node, shapes):
-        x, w, _ = shapes
+        x, w = shapes[:2]
         lengths = [(x[axis] + 2 * pad - w[axis]) // stride + 1
                    for axis, pad, stride in zip((2, 3), self.pad, self.stride)]
-        return [(x[0], w[0], *lengths)] * 2
+        return [(x[0], w[0], *lengths)] * len(node.outputs)
 
     def grad(self, inputs, output_gradients):
-        outputs = self(*inputs)
+        outputs = self(*inputs, return_list=True)
         output_gradients = [T.zeros_like(output) if isinstance(gradient.type, DisconnectedType) else gradient
                             for output, gradient in zip(outputs, output_gradients)]
-        return ConvPairGradients(self.pad, self.stride)(*inputs, *output_gradients)
+        return ConvGradients(self.pad, self.stride)(*inputs, *output_gradients)
 
     def perform(self, node, inputs, outputs, params):
-        x, w, v = inputs
-        _, windows = self._windows(x, w, v)
-        for output, images, weights in zip(outputs, (windows, windows ** 2), (w, v)):
-            output[0] = np.ascontiguousarray(np.einsum("ncyxij,fcij->nfyx", images, weights, optimize=True))
+        x, *weights = inputs
+        _, windows = self._windows(x, weights)
+        for output, images, filters in zip(outputs, (windows, windows ** 2), weights):
+            output[0] = np.ascontiguousarray(np.einsum("ncyxij,fcij->nfyx", images, filters, optimize=True))
 
     def c_code(self, node, name, inputs, outputs, sub):
-        return self._call(node, "run_forward", [*inputs, *(f"&{output}" for output in outputs)], sub)
+        x, *weights = inputs
+        outputs = [f"&{output}" for output in outputs]
+        return self._call(node, "run_forward", [x, *_pad_with_null(weights), *_pad_with_null(outputs)], sub)
 
 
-class ConvPairGradients(_ConvPairOp):
-    """x, w, v and the gradients to mean and variance -> those to x, w, v; without x's if not `with_dx`.
+class ConvGradients(_ConvOp):
+    """x, the weights, and the gradients to the results -> those to x and the weights; without x's if not `with_dx`.
 
-    One operation has all three, since they share the images' windows. Where nobody uses the gradient to x, as in a
+    One operation has all of them, since they share the images' windows. Where nobody uses the gradient to x, as in a
     network's first layer, an optimization (FAST_RUN) takes it out.
     """
 
@@ -126,39 +139,44 @@ class ConvPairGradients(_ConvPairOp):
         super().__init__(pad, stride)
         self.with_dx = with_dx
 
-    def make_node(self, x, w, v, g_mean, g_variance):
-        inputs = self._operands(x, w, v, g_mean, g_variance)
-        return Apply(self, inputs, [operand.type() for operand in inputs[0 if self.with_dx else 1:3]])
+    def make_node(self, x, *weights_and_gradients):
+        inputs = self._operands(x, *weights_and_gradients)
+        number = len(weights_and_gradients) // 2
+        return Apply(self, inputs, [operand.type() for operand in inputs[0 if self.with_dx else 1:1 + number]])
 
     def infer_shape(self, node, shapes):
-        return shapes[0 if self.with_dx else 1:3]
+        return shapes[0 if self.with_dx else 1:1 + len(shapes) // 2]
 
     def perform(self, node, inputs, outputs, params):
-        x, w, v, *gradients = inputs
-        padded, windows = self._windows(x, w, v)
-        for output, images, gradient in zip(outputs[-2:], (windows, windows ** 2), gradients):
+        x, *rest = inputs
+        weights, gradients = rest[:len(rest) // 2], rest[len(rest) // 2:]
+        padded, windows = self._windows(x, weights)
+        for output, images, gradient in zip(outputs[-len(weights):], (windows, windows ** 2), gradients):
             output[0] = np.einsum("ncyxij,nfyx->fcij", images, gradient, optimize=True).astype(x.dtype)
         if self.with_dx:
             dx = np.zeros_like(padded)
-            to_mean, to_variance = (np.einsum("fcij,nfyx->ncyxij", weights, gradient, optimize=True)
-                                    for weights, gradient in zip((w, v), gradients))
-            to_windows = to_mean + 2 * windows * to_variance
+            to_windows = sum(factor * np.einsum("fcij,nfyx->ncyxij", filters, gradient, optimize=True)
+                             for factor, filters, gradient in zip((1, 2 * windows), weights, gradients))
             (down, right), (rows, columns) = self.stride, to_windows.shape[2:4]
-            for i, j in np.ndindex(w.shape[2:]):
+            for i, j in np.ndindex(weights[0].shape[2:]):
                 dx[:, :, i:i + down * rows:down, j:j + right * columns:right] += to_windows[..., i, j]
             (top, left), (height, width) = self.pad, x.shape[2:]
             outputs[0][0] = np.ascontiguousarray(dx[:, :, top:top + height, left:left + width])
 
     def c_code(self, node, name, inputs, outputs, sub):
+        x, *rest = inputs
+        number = len(rest) // 2
+        outputs = [f"&{output}" for output in outputs]
         dx = [] if self.with_dx else ["NULL"]
-        return self._call(node, "run_backward", [*inputs, *dx, *(f"&{output}" for output in outputs)], sub)
+        return self._call(node, "run_backward", [x, *_pad_with_null(rest[:number]), *_pad_with_null(rest[number:]),
+                                                 *dx, *_pad_with_null(outputs, 3 - len(dx))], sub)
 
 
 @register_specialize
-@local_optimizer([ConvPairGradients])
-def local_conv_pair_without_dx(node):
+@local_optimizer([ConvGradients])
+def local_conv_without_dx(node):
     """Leaves the gradient to the images out where nobody uses it."""
-    if not isinstance(node.op, ConvPairGradients) or not node.op.with_dx or node.outputs[0].clients:
+    if not isinstance(node.op, ConvGradients) or not node.op.with_dx or node.outputs[0].clients:
         return False
-    dw, dv = ConvPairGradients(node.op.pad, node.op.stride, with_dx=False)(*node.inputs)
-    return dict(zip(node.outputs[1:], (dw, dv)))
+    gradients = ConvGradients(node.op.pad, node.op.stride, with_dx=False)(*node.inputs, return_list=True)
+    return dict(zip(node.outputs[1:], gradients))

@@ -8,9 +8,10 @@ from collections import namedtuple
 from functools import partial
 
 from lasagne.init import Constant, GlorotUniform, Normal
-from lasagne.layers import DenseLayer, DropoutLayer
+from lasagne.layers import DenseLayer
 
 from nets.conv import Conv2DLayer
+from nets.dropout import BinaryDropoutLayer
 from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 
 __all__ = ["Method", "NAMES", "dense", "binary_dropout", "sparse_vd"]
@@ -33,9 +34,17 @@ def dense():
     return Method(partial(DenseLayer, **_INITIAL_DENSE), partial(Conv2DLayer, **_INITIAL_CONV), _no_dropout)
 
 
-def binary_dropout():
-    """Ordinary layers, with binary dropout where the architecture has it."""
-    return dense()._replace(dropout=DropoutLayer)
+def binary_dropout(rate=None):
+    """Ordinary layers, with binary dropout where the architecture has it.
+
+    Parameters
+    ----------
+    rate : float or None
+        takes the place of the architecture's rates
+    """
+    if rate is None:
+        return dense()._replace(dropout=BinaryDropoutLayer)
+    return dense()._replace(dropout=lambda incoming, p: BinaryDropoutLayer(incoming, rate))
 
 
 def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0):

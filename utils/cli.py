@@ -32,6 +32,13 @@ def _size(text):
     return value
 
 
+def _rate(text):
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is no rate: 0 <= X < 1")
+    return value
+
+
 def _number(text):
     value = float(text)
     if value != value:
@@ -54,6 +61,7 @@ _FLAGS = {
     "learning_rate": dict(type=_size, metavar="X", help="Adam's first learning rate; it falls as in the script"),
     "log_sigma2": dict(type=_number, metavar="X", help="where log sigma^2 of every weight starts"),
     "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
+    "dropout_rate": dict(type=_rate, metavar="X", help="of binary dropout, in place of the architecture's rates"),
     "preprocessing": dict(choices=data.preprocessings, help="of the images, fitted on the training set"),
     "augment": dict(action=argparse.BooleanOptionalAction,
                     help="whether training images are shifted (and natural ones mirrored) at random"),
@@ -74,7 +82,7 @@ _FLAGS = {
 
 # What no script needs to say, and what hangs on the method: without the flag, the option is None.
 _DEFAULTS = {"batch_size": 100, "seed": 1, "threshold": 3.0, "preprocessing": "mean-image", "random_labels": False,
-             "variant": None, "init_from": None, "pretrain": None, "plain_graph": False}
+             "variant": None, "init_from": None, "pretrain": None, "dropout_rate": None, "plain_graph": False}
 _BY_METHOD = ("learning_rate", "log_sigma2", "augment")
 
 

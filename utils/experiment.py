@@ -109,7 +109,7 @@ def _hyper_parameters(options, defaults, augmentation):
 def _method(options, hyper):
     if options.method == "sparse-vd":
         return methods.sparse_vd(options.threshold, hyper["train_clip"], hyper["log_sigma2"])
-    return {"dense": methods.dense, "binary-dropout": methods.binary_dropout}[options.method]()
+    return methods.dense() if options.method == "dense" else methods.binary_dropout(options.dropout_rate)
 
 
 def _warm_start(source, net, options, hyper):

@@ -47,15 +47,16 @@ def binary_dropout(rate=None):
     return dense()._replace(dropout=lambda incoming, p: BinaryDropoutLayer(incoming, rate))
 
 
-def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0):
-    """SparseVD layers; `threshold` and `train_clip` as in :class:`nets.sparse_vd.SparseVDLayer`.
+def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0, parameterization="additive"):
+    """SparseVD layers; `threshold`, `train_clip`, `parameterization` as in :class:`nets.sparse_vd.SparseVDLayer`.
 
     Parameters
     ----------
     log_sigma2 : float
         where log sigma^2 starts, for every weight
     """
-    posterior = dict(threshold=threshold, train_clip=train_clip, log_sigma2=Constant(log_sigma2))
+    posterior = dict(threshold=threshold, train_clip=train_clip, log_sigma2=Constant(log_sigma2),
+                     parameterization=parameterization)
     return Method(partial(SparseVDDenseLayer, **posterior, **_INITIAL_DENSE),
                   partial(SparseVDConv2DLayer, **posterior, **_INITIAL_CONV), _no_dropout)
 

@@ -2,14 +2,19 @@
 
 A weight has the posterior N(theta, sigma^2); theta (`W`) and log sigma^2 (`log_sigma2`) are trained. Where
 log alpha = log sigma^2 - log theta^2 reaches the threshold, the weight is noise and is pruned.
+
+That is the parameterization of the paper, by additive noise. The one that it replaced, by multiplicative noise, trains
+theta and log alpha (`log_alpha`) and is there to compare with.
 """
 
 import math
 
 import lasagne
+import numpy as np
 import theano.tensor as T
 from lasagne.init import Constant, GlorotUniform, Normal
 from lasagne.nonlinearities import identity, rectify
+from lasagne.utils import create_param
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from nets import kl, ops
@@ -17,7 +22,9 @@ from nets.conv import Convolution
 from nets.ops.conv import conv_pair
 from nets.ops.normal import NormalStream
 
-__all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer"]
+__all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer", "PARAMETERIZATIONS"]
+
+PARAMETERIZATIONS = ("additive", "multiplicative")
 
 #: log alpha is clipped to [-CLIP, CLIP]; outside, its gradient is 0.
 CLIP = 8.0
@@ -45,15 +52,22 @@ class SparseVDLayer(lasagne.layers.Layer):
         a weight is pruned where log alpha >= threshold; 3 means a dropout rate of over 0.95
     train_clip : bool
         whether pruned weights are left out of the mean in training too (they keep their share of variance and KL)
+    parameterization : str
+        "additive": log sigma^2 is trained, so that the noise does not change with theta; "multiplicative": log alpha
+        is, with sigma^2 = alpha theta^2, and the gradient to theta is noisier
 
     References
     ----------
     Molchanov, Ashukha, Vetrov (2017), section 4: additive noise reparameterization, and sparse variational dropout for
-    fully-connected and convolutional layers.
+    fully-connected and convolutional layers. Figure 2 compares the parameterizations.
     """
 
-    def __init__(self, incoming, nonlinearity=rectify, threshold=3.0, train_clip=True, **kwargs):
+    def __init__(self, incoming, nonlinearity=rectify, threshold=3.0, train_clip=True, parameterization="additive",
+                 **kwargs):
         super().__init__(incoming, **kwargs)
+        if parameterization not in PARAMETERIZATIONS:
+            raise ValueError(f"parameterization={parameterization!r} is not one of {', '.join(PARAMETERIZATIONS)}")
+        self.parameterization = parameterization
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
         self.threshold = threshold
         self.train_clip = train_clip
@@ -65,12 +79,34 @@ class SparseVDLayer(lasagne.layers.Layer):
         """Registers `W` (theta), the ordinary biases `b` (None leaves them out) and `log_sigma2` (log sigma^2).
 
         The order is that of the original's weight files. The tag `training_only` marks what a pruned network does
-        without.
+        without. In the multiplicative parameterization, `log_alpha` takes the place of `log_sigma2` and begins with
+        the same posterior.
         """
         self.W = self.add_param(W, weights_shape, name="W")
         self.b = None if b is None else self.add_param(b, biases_shape, name="b", regularizable=False)
-        self.log_sigma2 = self.add_param(log_sigma2, weights_shape, name="log_sigma2", regularizable=False,
-                                         training_only=True)
+        tags = dict(regularizable=False, training_only=True)
+        if self.parameterization == "additive":
+            self.log_sigma2 = self.add_param(log_sigma2, weights_shape, name="log_sigma2", **tags)
+        else:
+            value = create_param(log_sigma2, weights_shape).get_value()
+            self.log_alpha = self.add_param(self._log_alpha_of(value), weights_shape, name="log_alpha", **tags)
+
+    def set_log_sigma2(self, value):
+        """Sets log sigma^2 of all weights to a number; in the multiplicative parameterization, by means of log alpha.
+
+        Parameters
+        ----------
+        value : float
+        """
+        value = np.full_like(self.W.get_value(), value)
+        if self.parameterization == "additive":
+            self.log_sigma2.set_value(value)
+        else:
+            self.log_alpha.set_value(self._log_alpha_of(value))
+
+    def _log_alpha_of(self, log_sigma2):
+        W = self.W.get_value()
+        return (log_sigma2 - np.log(W ** 2 + EPSILON)).astype(W.dtype)
 
     def linear(self, input, weights):
         """The layer's linear map of `input` by `weights`, both Theano expressions."""
@@ -82,6 +118,8 @@ class SparseVDLayer(lasagne.layers.Layer):
 
     def get_log_alpha(self):
         """log alpha, a Theano expression of the weights' shape, within [-8, 8] and finite for theta = 0 too."""
+        if self.parameterization == "multiplicative":
+            return T.clip(self.log_alpha, -CLIP, CLIP)
         return T.clip(self.log_sigma2 - T.log(T.sqr(self.W) + EPSILON), -CLIP, CLIP)
 
     def get_mask(self):
@@ -119,7 +157,7 @@ class SparseVDDenseLayer(SparseVDLayer):
         initial theta and log sigma^2, of shape (inputs, num_units)
     b : Theano shared variable, expression, numpy array, callable or None
         initial biases, of shape (num_units,); None leaves them out
-    nonlinearity, threshold, train_clip, **kwargs
+    nonlinearity, threshold, train_clip, parameterization, **kwargs
         see :class:`SparseVDLayer`
 
     Examples
@@ -131,8 +169,8 @@ class SparseVDDenseLayer(SparseVDLayer):
     """
 
     def __init__(self, incoming, num_units, W=Normal(0.01), b=Constant(0.0), log_sigma2=Constant(-10.0),
-                 nonlinearity=rectify, threshold=3.0, train_clip=True, **kwargs):
-        super().__init__(incoming, nonlinearity, threshold, train_clip, **kwargs)
+                 nonlinearity=rectify, threshold=3.0, train_clip=True, parameterization="additive", **kwargs):
+        super().__init__(incoming, nonlinearity, threshold, train_clip, parameterization, **kwargs)
         self.num_units = num_units
         num_inputs = math.prod(self.input_shape[1:])
         self.add_params(W, log_sigma2, b, (num_inputs, num_units), (num_units,))
@@ -161,7 +199,7 @@ class SparseVDConv2DLayer(SparseVDLayer):
         initial theta and log sigma^2, of shape (num_filters, channels, rows, columns)
     b : Theano shared variable, expression, numpy array, callable or None
         initial biases, of shape (num_filters,); None leaves them out
-    nonlinearity, threshold, train_clip, **kwargs
+    nonlinearity, threshold, train_clip, parameterization, **kwargs
         see :class:`SparseVDLayer`
 
     Raises
@@ -173,8 +211,8 @@ class SparseVDConv2DLayer(SparseVDLayer):
 
     def __init__(self, incoming, num_filters, filter_size, stride=1, pad=0, untie_biases=False, W=GlorotUniform(),
                  b=Constant(0.0), log_sigma2=Constant(-10.0), nonlinearity=rectify, threshold=3.0, train_clip=True,
-                 **kwargs):
-        super().__init__(incoming, nonlinearity, threshold, train_clip, **kwargs)
+                 parameterization="additive", **kwargs):
+        super().__init__(incoming, nonlinearity, threshold, train_clip, parameterization, **kwargs)
         if untie_biases:
             raise ValueError("untie_biases=True is not supported: SparseVDConv2DLayer has one bias a filter")
         self.convolution = Convolution(self.input_shape, num_filters, filter_size, stride, pad)

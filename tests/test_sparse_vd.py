@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import lasagne
 import numpy as np
 import pytest
+import theano
 import theano.tensor as T
 from lasagne.layers import DenseLayer, InputLayer, get_output
 from scipy.special import log_softmax
@@ -170,3 +171,44 @@ def test_log_sigma2_is_not_regularizable():
 def test_a_subclass_defines_the_linear_map():
     with pytest.raises(NotImplementedError):
         SparseVDLayer((None, 3)).linear(None, None)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_both_parameterizations_are_the_same_posterior_to_begin_with(values, rng, float64, evaluate, deterministic):
+    A, noise = T.matrix(), T.matrix()
+    inputs, eps = rng.normal(size=(5, 6)), rng.normal(size=(5, 4))
+    found = []
+    for parameterization in ("additive", "multiplicative"):
+        layer = layer_with_noise((None, 6), noise, num_units=4, parameterization=parameterization, **values)
+        outputs = [layer.get_output_for(A, deterministic=deterministic), layer.get_kl(), layer.get_mask()]
+        found.append([theano.function([A, noise], output, mode="FAST_COMPILE", on_unused_input="ignore")(inputs, eps)
+                      for output in outputs])
+    for additive, multiplicative in zip(*found):
+        np.testing.assert_allclose(multiplicative, additive, rtol=1e-10)
+    assert [param.name for param in layer.get_params()] == ["W", "b", "log_alpha"]
+
+
+def test_multiplicative_noise_goes_with_theta_and_additive_noise_does_not(float64, evaluate):
+    """d activation / d theta = A + 2 A^2 alpha theta eps / (2 std): the second term is the multiplicative one's."""
+    A, eps, W, log_alpha = 0.7, 1.3, 0.4, -0.5
+    gradients = {}
+    for parameterization in ("additive", "multiplicative"):
+        layer = layer_with_noise((None, 1), T.constant([[eps]]), num_units=1, W=np.array([[W]]), nonlinearity=None,
+                                 log_sigma2=np.array([[log_alpha + np.log(W ** 2 + 1e-8)]]),
+                                 parameterization=parameterization)
+        gradients[parameterization] = evaluate(T.grad(T.sum(layer.get_output_for(T.constant([[A]]))), layer.W)).item()
+    assert gradients["additive"] == pytest.approx(A, rel=1e-6)
+    std = np.sqrt(A ** 2 * np.exp(log_alpha) * W ** 2)
+    assert gradients["multiplicative"] == pytest.approx(A + eps * A ** 2 * np.exp(log_alpha) * W / std, rel=1e-6)
+
+
+@pytest.mark.parametrize("parameterization", ["additive", "multiplicative"])
+def test_log_sigma2_can_be_set(values, float64, evaluate, parameterization):
+    layer = SparseVDDenseLayer((None, 6), 4, parameterization=parameterization, **values)
+    layer.set_log_sigma2(-2.0)
+    np.testing.assert_allclose(evaluate(layer.get_log_alpha()), reference.log_alpha(values["W"], -2.0), rtol=1e-10)
+
+
+def test_there_is_no_third_parameterization():
+    with pytest.raises(ValueError, match="additive, multiplicative"):
+        SparseVDDenseLayer((None, 6), 4, parameterization="subtractive")

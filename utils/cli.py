@@ -6,6 +6,7 @@ import sys
 
 import data
 from nets import methods
+from nets.sparse_vd import PARAMETERIZATIONS
 from utils import runs
 from utils.errors import UserError
 
@@ -60,6 +61,8 @@ _FLAGS = {
                                                "of images"),
     "learning_rate": dict(type=_size, metavar="X", help="Adam's first learning rate; it falls as in the script"),
     "log_sigma2": dict(type=_number, metavar="X", help="where log sigma^2 of every weight starts"),
+    "parameterization": dict(choices=PARAMETERIZATIONS,
+                             help="of the weights' noise: with the paper's log sigma^2, or with log alpha as before it"),
     "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
     "dropout_rate": dict(type=_rate, metavar="X", help="of binary dropout, in place of the architecture's rates"),
     "preprocessing": dict(choices=data.preprocessings, help="of the images, fitted on the training set"),
@@ -81,8 +84,9 @@ _FLAGS = {
 
 
 # What no script needs to say, and what hangs on the method: without the flag, the option is None.
-_DEFAULTS = {"batch_size": 100, "seed": 1, "threshold": 3.0, "preprocessing": "mean-image", "random_labels": False,
-             "variant": None, "init_from": None, "pretrain": None, "dropout_rate": None, "plain_graph": False}
+_DEFAULTS = {"batch_size": 100, "seed": 1, "parameterization": "additive", "threshold": 3.0, "dropout_rate": None,
+             "preprocessing": "mean-image", "random_labels": False, "variant": None, "init_from": None,
+             "pretrain": None, "plain_graph": False}
 _BY_METHOD = ("learning_rate", "log_sigma2", "augment")
 
 

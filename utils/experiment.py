@@ -3,11 +3,11 @@
 import argparse
 from dataclasses import replace
 
-import numpy as np
+import nets  # noqa: F401  prepares Theano
+from lasagne.layers import get_all_layers
 
 import data
 from nets import methods, ops, sparsity
-from nets.params import named_params
 from nets.schedules import Constant
 from utils import report, runs, warm_start
 from utils.snapshots import Snapshots
@@ -108,7 +108,8 @@ def _hyper_parameters(options, defaults, augmentation):
 
 def _method(options, hyper):
     if options.method == "sparse-vd":
-        return methods.sparse_vd(options.threshold, hyper["train_clip"], hyper["log_sigma2"])
+        return methods.sparse_vd(options.threshold, hyper["train_clip"], hyper["log_sigma2"],
+                                 options.parameterization)
     return methods.dense() if options.method == "dense" else methods.binary_dropout(options.dropout_rate)
 
 
@@ -117,11 +118,12 @@ def _warm_start(source, net, options, hyper):
     found = source.copy_to(net)
     variances = ""
     if options.method == "sparse-vd":
-        if found and options.log_sigma2 is not None:
-            for name, param in named_params(net, training_only=True).items():
-                param.set_value(np.full_like(param.get_value(), options.log_sigma2))
         if found and options.log_sigma2 is None:
             hyper["log_sigma2"] = None  # in the configuration: no one value
-        variances = (f", log sigma^2 = {hyper['log_sigma2']:g}" if hyper["log_sigma2"] is not None
-                     else ", log sigma^2 from there too")
+            variances = ", noise from there too"
+        else:
+            for layer in get_all_layers(net):
+                if hasattr(layer, "set_log_sigma2"):
+                    layer.set_log_sigma2(hyper["log_sigma2"])
+            variances = f", log sigma^2 = {hyper['log_sigma2']:g}"
     return f"Starts from {source.path} ({source.description}){variances}"

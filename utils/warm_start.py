@@ -6,9 +6,7 @@ from nets.params import named_params
 from utils import files, original_format
 from utils.errors import UserError
 
-__all__ = ["Source", "LOG_SIGMA2"]
-
-LOG_SIGMA2 = "log_sigma2"
+__all__ = ["Source"]
 
 
 class Source:
@@ -48,12 +46,12 @@ class Source:
             self.description = files.read_json(summary).get("method", self.description)
 
     def copy_to(self, net):
-        """Gives the network's parameters their values; what it has and dense nets lack, log sigma^2, may be missing.
+        """Gives the network's parameters their values; what it has and dense nets lack, the noise's, may be missing.
 
         Returns
         -------
         bool
-            whether log sigma^2 was among the values
+            whether the noise's parameters (log sigma^2, or log alpha) were among the values
 
         Raises
         ------
@@ -62,25 +60,25 @@ class Source:
         """
         params = named_params(net)
         arrays = self._named(params)
-        has_log_sigma2 = any(_is_log_sigma2(name) for name in arrays)
+        has_noise = any(_is_noise(name) for name in arrays)
         for name in {**params, **arrays}:
-            optional = _is_log_sigma2(name) and not has_log_sigma2
+            optional = _is_noise(name) and not has_noise
             expected = params[name].get_value(borrow=True).shape if name in params else None
             found = arrays[name].shape if name in arrays else None
             if expected != found and not (optional and found is None):
-                advice = ("; a dense network starts from weights_pruned.npz" if _is_log_sigma2(name) and not expected
+                advice = ("; a dense network starts from weights_pruned.npz" if _is_noise(name) and not expected
                           else "")
                 raise UserError(f"{self.path} is of another network: {name} is {_shape(found)} there and "
                                 f"{_shape(expected)} here{advice}")
         for name, array in arrays.items():
             params[name].set_value(array.astype(params[name].dtype))
-        return has_log_sigma2
+        return has_noise
 
     def _named(self, params):
         if isinstance(self._arrays, dict):
             return self._arrays
         # The original's files have no names: the order tells, with or without log sigma^2.
-        without = [name for name in params if not _is_log_sigma2(name)]
+        without = [name for name in params if not _is_noise(name)]
         for names in (list(params), without):
             if len(names) == len(self._arrays):
                 return dict(zip(names, self._arrays))
@@ -88,8 +86,8 @@ class Source:
                         f"{len(params)} ({len(without)} without log sigma^2)")
 
 
-def _is_log_sigma2(name):
-    return name.endswith("." + LOG_SIGMA2)
+def _is_noise(name):
+    return name.endswith((".log_sigma2", ".log_alpha"))
 
 
 def _shape(shape):

@@ -10,7 +10,8 @@ from utils.errors import UserError
 
 __all__ = ["load", "names", "preprocessings", "Dataset"]
 
-_LOADERS = {"digits": digits.load, "mnist": mnist.load_mnist, "fashion-mnist": mnist.load_fashion_mnist,
+_LOADERS = {"digits": digits.load, "digits-8x8": digits.load_8x8, "digits-8x8-noise": digits.load_8x8_noise,
+            "mnist": mnist.load_mnist, "fashion-mnist": mnist.load_fashion_mnist,
             "cifar10": cifar.load_cifar10, "cifar100-fine": cifar.load_cifar100_fine,
             "cifar100-coarse": cifar.load_cifar100_coarse}
 

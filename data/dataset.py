@@ -62,10 +62,12 @@ def prepare(name, raw, method="mean-image", cache_folder=None):
     method : str
         one of `data.preprocessing.names`
     cache_folder : str or None
-        where "zca" keeps its matrix
+        where whitening keeps its matrix
     """
-    if method == "zca":
-        train_images, test_images = preprocessing.zca(raw.train_images, raw.test_images, cache_folder)
+    regularization = {"zca": preprocessing.ZCA_REGULARIZATION,
+                      "zca-original": preprocessing.ZCA_ORIGINAL_REGULARIZATION}.get(method)
+    if regularization is not None:
+        train_images, test_images = preprocessing.zca(raw.train_images, raw.test_images, cache_folder, regularization)
     else:
         train_images, test_images = preprocessing.mean_image(raw.train_images, raw.test_images)
     return Dataset(name, train_images, raw.train_labels.astype(np.int32), test_images,

@@ -11,11 +11,13 @@ from tqdm import tqdm
 from utils import files
 from utils.errors import UserError
 
-__all__ = ["mean_image", "zca", "names", "ZCA_REGULARIZATION"]
+__all__ = ["mean_image", "zca", "names", "ZCA_REGULARIZATION", "ZCA_ORIGINAL_REGULARIZATION"]
 
 #: Added to the eigenvalues of the covariance of pixels / 256.
 ZCA_REGULARIZATION = 1e-5
-names = ("mean-image", "zca")
+#: The same number, added to those of the covariance of the pixels themselves, as the original does.
+ZCA_ORIGINAL_REGULARIZATION = 1e-5 / 256 ** 2
+names = ("mean-image", "zca", "zca-original")
 _CHUNK = 2000
 
 

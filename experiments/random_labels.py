@@ -2,7 +2,7 @@
 
     python experiments/random_labels.py                             SparseVD, LeNet-300-100 on MNIST
     python experiments/random_labels.py --method binary-dropout     --k scales the width
-    python experiments/random_labels.py --network vgg-like --dataset cifar10 --preprocessing zca
+    python experiments/random_labels.py --architecture vgg-like --dataset cifar10 --preprocessing zca
 
 The training set's labels are drawn uniformly from --seed; the test set keeps its own.
 """
@@ -16,7 +16,7 @@ from nets.architectures import lenet_300_100, vgg_like
 from nets.schedules import LinearDecay, LinearWarmUp
 from utils import cli, experiment
 
-NETWORKS = {"lenet-300-100": ("LeNet-300-100", lenet_300_100), "vgg-like": ("VGG-like", vgg_like)}
+ARCHITECTURES = {"lenet-300-100": ("LeNet-300-100", lenet_300_100), "vgg-like": ("VGG-like", vgg_like)}
 
 DENSE = dict(learning_rate=LinearDecay(1e-3, 100, 200))
 
@@ -33,9 +33,9 @@ HYPER_PARAMETERS = {
 
 
 def main():
-    options = cli.parse(__doc__, "random_labels", dataset="mnist", network="lenet-300-100", method="sparse-vd",
+    options = cli.parse(__doc__, "random_labels", dataset="mnist", architecture="lenet-300-100", method="sparse-vd",
                         epochs=200, k=1.0, random_labels=True)
-    name, build = NETWORKS[options.network]
+    name, build = ARCHITECTURES[options.architecture]
     experiment.train(options, f"{name}, k = {options.k:g}", partial(build, k=options.k), HYPER_PARAMETERS,
                      PadCropFlip(2, flip=False))
 

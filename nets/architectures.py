@@ -4,13 +4,21 @@ Each takes the method, the shape of one image (channels, rows, columns) and the 
 output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
 """
 
+from functools import partial
+
 from lasagne.layers import InputLayer
 from lasagne.nonlinearities import rectify, softmax
 
 from nets.batch_norm import BatchNormLayer
 from nets.pool import MaxPool2x2Layer
 
-__all__ = ["lenet_300_100", "lenet_5_caffe", "vgg_like"]
+__all__ = ["logistic_regression", "lenet_300_100", "lenet_5_caffe", "vgg_like", "by_title"]
+
+
+def logistic_regression(method, input_shape=(1, 28, 28), num_classes=10):
+    """Logistic regression: one dense layer, softmax."""
+    net = InputLayer((None, *input_shape), name="input")
+    return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense1")
 
 
 def lenet_300_100(method, input_shape=(1, 28, 28), num_classes=10, k=1):
@@ -80,3 +88,16 @@ def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1):
     net = BatchNormLayer(net, rectify, name="norm6")
     net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")
+
+
+def by_title(title):
+    """The function that builds the network of which tables speak, such as "LeNet-5-Caffe" or "VGG-like, k = 0.5".
+
+    Raises
+    ------
+    KeyError
+        if there is none.
+    """
+    name, _, k = title.partition(", k = ")
+    build = {"Logistic regression": logistic_regression, "LeNet-300-100": lenet_300_100, "LeNet-5-Caffe": lenet_5_caffe, "VGG-like": vgg_like}[name]
+    return partial(build, k=float(k)) if k else build

@@ -35,7 +35,7 @@ class Convolution:
     Raises
     ------
     ValueError
-        if the input is not 4-dimensional, or the padding is not one of those.
+        if the input is not 4-dimensional, the padding is not one of those, or an image is smaller than a filter.
     """
 
     def __init__(self, input_shape, num_filters, filter_size, stride=1, pad=0):
@@ -51,6 +51,9 @@ class Convolution:
         self.stride = as_tuple(stride, 2)
         self.input_shape = input_shape
         self.weights_shape = (num_filters, input_shape[1], *size)
+        if any(length is not None and length < 1 for length in self.output_shape(input_shape)[2:]):
+            raise ValueError(f"images of {input_shape[2]}x{input_shape[3]} are too small for filters of "
+                             f"{size[0]}x{size[1]}")
 
     def output_shape(self, input_shape):
         """The shape of the result, (images, filters, rows, columns)."""

@@ -14,7 +14,7 @@ from nets.conv import Conv2DLayer
 from nets.dropout import BinaryDropoutLayer
 from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 
-__all__ = ["Method", "NAMES", "dense", "binary_dropout", "sparse_vd"]
+__all__ = ["Method", "NAMES", "title", "dense", "binary_dropout", "sparse_vd"]
 
 #: Methods as one asks for them, and as the tables name them.
 NAMES = {"sparse-vd": "SparseVD", "dense": "Dense", "binary-dropout": "Binary dropout"}
@@ -27,6 +27,12 @@ Method = namedtuple("Method", "dense_layer conv_layer dropout")
 # The same for all methods, so that none of them starts ahead.
 _INITIAL_DENSE = dict(W=Normal(0.01), b=Constant(0.0))
 _INITIAL_CONV = dict(W=GlorotUniform(), b=Constant(0.0))
+
+
+def title(name, parameterization="additive"):
+    """How tables name a method, given as in `NAMES`; SparseVD with multiplicative noise is one of its own."""
+    multiplicative = name == "sparse-vd" and parameterization == "multiplicative"
+    return NAMES[name] + (", multiplicative noise" if multiplicative else "")
 
 
 def dense():

@@ -92,13 +92,15 @@ class SparseVDLayer(lasagne.layers.Layer):
             self.log_alpha = self.add_param(self._log_alpha_of(value), weights_shape, name="log_alpha", **tags)
 
     def set_log_sigma2(self, value):
-        """Sets log sigma^2 of all weights to a number; in the multiplicative parameterization, by means of log alpha.
+        """Sets log sigma^2 of the weights; in the multiplicative parameterization, by means of log alpha.
 
         Parameters
         ----------
-        value : float
+        value : float or numpy array
+            for all weights, or of their shape
         """
-        value = np.full_like(self.W.get_value(), value)
+        W = self.W.get_value()
+        value = np.broadcast_to(value, W.shape).astype(W.dtype)
         if self.parameterization == "additive":
             self.log_sigma2.set_value(value)
         else:

@@ -143,6 +143,8 @@ def test_what_is_not_supported_is_refused():
         Conv2DLayer(IMAGES, 3, 2, pad="same")
     with pytest.raises(ValueError, match="pad='half'"):
         Conv2DLayer(IMAGES, 3, 3, pad="half")
+    with pytest.raises(ValueError, match="images of 7x6 are too small for filters of 7x7"):
+        Conv2DLayer(IMAGES, 3, 7)
     with pytest.raises(ValueError, match="rows, columns"):
         Convolution((None, 20), 3, 3)
 

@@ -82,6 +82,13 @@ def test_a_start_from_another_networks_weights_is_refused(run, pretrained):
     assert not (run.folder / "refused").exists()
 
 
+@pytest.mark.parametrize("name, dataset", [("lenet5_caffe", "digits-8x8"), ("vgg_like", "digits")])
+def test_images_too_small_for_the_network_are_refused(run, name, dataset):
+    result = run(name, "--dataset", dataset, "--output", "small")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert f"does not take the images of {dataset}" in result.stderr and not (run.folder / "small").exists()
+
+
 def test_two_starts_are_refused(run):
     result = run("lenet_300_100", *DIGITS, "--init-from", "pair", "--pretrain", "dense")
     assert result.returncode == 1 and "give one of them" in result.stderr
@@ -93,6 +100,8 @@ def test_random_labels_cannot_be_predicted(run):
     summary = json.loads((run.folder / "random" / "summary.json").read_text())
     assert summary["dataset"] == "digits (random labels)" and summary["network"] == "LeNet-300-100, k = 1"
     assert summary["test_error_percent"] > 70
+    resumed = run("random_labels", "--resume", "random")
+    assert resumed.returncode == 0 and "Resumed after epoch 2 of 2" in resumed.stdout, resumed.stderr
 
 
 def test_vgg_like_trains_on_a_variant_of_cifar(run, rng):

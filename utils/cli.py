@@ -12,6 +12,7 @@ from utils.errors import UserError
 
 __all__ = ["parse", "main"]
 
+
 def _positive(text):
     value = int(text)
     if value < 1:
@@ -51,7 +52,7 @@ def _number(text):
 _FLAGS = {
     "dataset": dict(choices=data.names, help="what to train on; digits needs no download"),
     "method": dict(choices=tuple(methods.NAMES), help="which layers the network is made of"),
-    "network": dict(choices=("lenet-300-100", "vgg-like"), help="what to train"),
+    "architecture": dict(choices=("lenet-300-100", "vgg-like"), help="of the network"),
     "k": dict(type=_size, metavar="X", help="scales the numbers of filters and units"),
     "epochs": dict(type=_positive, metavar="N",
                    help="passes over the training set; with another number than the default, the learning rate's and "
@@ -62,7 +63,7 @@ _FLAGS = {
     "learning_rate": dict(type=_size, metavar="X", help="Adam's first learning rate; it falls as in the script"),
     "log_sigma2": dict(type=_number, metavar="X", help="where log sigma^2 of every weight starts"),
     "parameterization": dict(choices=PARAMETERIZATIONS,
-                             help="of the weights' noise: with the paper's log sigma^2, or with log alpha as before it"),
+                             help="what is trained of the weights' noise: log sigma^2 as in the paper, or log alpha"),
     "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
     "dropout_rate": dict(type=_rate, metavar="X", help="of binary dropout, in place of the architecture's rates"),
     "preprocessing": dict(choices=data.preprocessings, help="of the images, fitted on the training set"),
@@ -102,7 +103,7 @@ def parse(description, experiment, arguments=None, **defaults):
     arguments : list of str or None
         None is `sys.argv`
     **defaults
-        of flags; `dataset`, `method` and `epochs` are needed; `k` and `network` are offered only if they are given
+        of flags; `dataset`, `method` and `epochs` are needed; `k` and `architecture` are offered only if they are given
 
     Returns
     -------
@@ -142,7 +143,7 @@ def parse(description, experiment, arguments=None, **defaults):
     settings.update((name, getattr(args, name)) for name in defaults if getattr(args, name) is not None)
     if args.init_from and args.pretrain:
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
-    folder = folder or runs.default_folder(experiment, settings["dataset"], settings["seed"])
+    folder = folder or runs.default_folder(experiment, settings["dataset"], settings["method"], settings["seed"])
     return argparse.Namespace(**settings, settings=settings, experiment=experiment, folder=folder, resume=resume,
                               stored=stored, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
                               snapshots=args.snapshots)
@@ -183,7 +184,8 @@ def _parser(description, experiment, defaults):
     add("--snapshots", action="store_true",
         help="keep the first convolution's filters and a piece of the first dense layer at each epoch, and draw them "
              "as PNG and GIF, in FOLDER/snapshots")
-    add("--output", metavar="FOLDER", help="the run's folder (default: results/<experiment>-<dataset>-seed<N>-<time>)")
+    add("--output", metavar="FOLDER", help="the run's folder (default: one below results, named after experiment, data "
+                                           "set, method, seed and time)")
     add("--resume", nargs="?", const="", metavar="FOLDER",
         help="go on with the run in FOLDER (default: that of --output) from its last checkpoint, with its settings")
     add("--data-dir", metavar="FOLDER",

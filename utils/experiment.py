@@ -10,6 +10,7 @@ import data
 from nets import methods, ops, sparsity
 from nets.schedules import Constant
 from utils import report, runs, warm_start
+from utils.errors import UserError
 from utils.snapshots import Snapshots
 from utils.training import Trainer, fit, seed_generators
 
@@ -33,6 +34,11 @@ def train(options, network, build, hyper_parameters, augmentation=None):
     augmentation : callable(images, generator) -> images, or None
         what `augment` does, see :mod:`data.augmentation`
 
+    Returns
+    -------
+    tuple
+        the finished :class:`utils.runs.Run`, and the :class:`data.dataset.Dataset`
+
     Raises
     ------
     UserError
@@ -40,6 +46,8 @@ def train(options, network, build, hyper_parameters, augmentation=None):
     SystemExit
         if the training was stopped before its last epoch.
     """
+    if options.method not in hyper_parameters:
+        raise UserError(f"there is no --method {options.method} here, only {', '.join(hyper_parameters)}")
     dataset = data.load(options.dataset, options.data_dir, options.preprocessing,
                         options.seed if options.random_labels else None, options.variant)
     arguments = dataset, network, build, hyper_parameters, augmentation
@@ -48,7 +56,7 @@ def train(options, network, build, hyper_parameters, augmentation=None):
         if not runs.is_finished(dense.folder):
             _train(dense, *arguments)
         options.init_from = options.settings["init_from"] = dense.folder
-    _train(options, *arguments)
+    return _train(options, *arguments), dataset
 
 
 def _pretraining(options):
@@ -65,7 +73,12 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation):
     hyper = _hyper_parameters(options, hyper_parameters[options.method], augmentation)
     ops.use_plain_graph(options.plain_graph)
     generator = seed_generators(options.seed)
-    net = build(_method(options, hyper), input_shape=dataset.train_images.shape[1:], num_classes=dataset.num_classes)
+    shape = dataset.train_images.shape[1:]
+    try:
+        net = build(_method(options, hyper), input_shape=shape, num_classes=dataset.num_classes)
+    except ValueError as error:
+        raise UserError(f"{network} does not take the images of {dataset.name}, {'x'.join(map(str, shape))}: {error}; "
+                        "choose another --dataset") from None
     # Before the run's folder is made, which weights that do not fit should not leave behind. A run that goes on has
     # its weights in its checkpoint.
     start, remark = options.stored.get("start", "random"), None
@@ -86,6 +99,7 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation):
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
     report.finish(run, trainer, dataset, history, completed)
+    return run
 
 
 def _nothing(epoch):
@@ -101,7 +115,8 @@ def _hyper_parameters(options, defaults, augmentation):
     hyper["learning_rate"] = replace(rate, initial=options.learning_rate or rate.initial)
     for name in ("learning_rate", "kl_weight"):
         hyper[name] = hyper[name].stretched(options.epochs / rate.end)
-    wanted = hyper.pop("augment", False) if options.augment is None else options.augment
+    by_default = hyper.pop("augment", False)
+    wanted = by_default if options.augment is None else options.augment
     hyper["augmentation"] = augmentation if wanted else None
     return hyper
 

@@ -1,16 +1,85 @@
-"""The original repository's weight files, read without executing the pickle that they are.
+"""The original repository's logs and weight files; the latter are read without executing the pickle that they are.
 
-Such a file is `numpy.save` of a list of arrays: an object array, which numpy stores as a pickle. The unpickler here
-knows three names, and gives each a stand-in of this module; whatever else a file asks for is refused.
+A weight file is `numpy.save` of a list of arrays: an object array, which numpy stores as a pickle. The unpickler here
+knows the few names that such a file needs, and gives each a stand-in of this module; whatever else it asks for is
+refused.
 """
 
 import pickle
+import re
 
 import numpy as np
 
+from utils import files
 from utils.errors import UserError
 
-__all__ = ["read_weights"]
+__all__ = ["read_log", "read_weights", "write_weights"]
+
+COLUMNS = "epo upd lr beta tr_loss tr_nll tr_acc te_loss te_nll te_acc reg rw ard sec".split()
+
+
+def read_log(path):
+    """The rows of a log of the original repository, in the terms of this project's `history.csv`.
+
+    Parameters
+    ----------
+    path : str
+        the text file: a header, then a row an epoch under the names of its columns
+
+    Returns
+    -------
+    list of dict
+        `epoch`, counted from 1; `test_error_percent`, `train_error_percent`; `learning_rate`, `kl_weight`;
+        `sparsity_percent`, a tuple by layer, empty for dense networks; `seconds`
+
+    Raises
+    ------
+    UserError
+        if the file cannot be read or has no such rows.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    columns, rows = COLUMNS, []
+    for number, line in enumerate(lines, start=1):
+        if line.split()[:2] == COLUMNS[:2]:
+            columns = line.split()
+        elif re.match(r"\s*\d+/\d+\s", line):
+            rows.append(_log_row(line, columns, f"{path}, line {number},"))
+    if not rows:
+        raise UserError(f"{path} is not a log of the original repository: it has no rows that begin with an epoch such "
+                        "as 000/200")
+    return rows
+
+
+def _log_row(line, columns, where):
+    cells = [cell.lstrip("'") for cell in re.findall(r"\[[^]]*\]|\S+", line)]
+    try:
+        row = dict(zip(columns, cells, strict=True))
+        ard = tuple(100 * float(share) for share in row["ard"].strip("[]").replace(",", " ").split())
+        return {"epoch": int(row["epo"].partition("/")[0]) + 1, "learning_rate": float(row["lr"]),
+                "kl_weight": float(row["rw"]), "train_error_percent": 100 * (1 - float(row["tr_acc"])),
+                "test_error_percent": 100 * (1 - float(row["te_acc"])), "sparsity_percent": ard,
+                "seconds": float(row["sec"])}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{where} is no row of the original's log ({error})") from None
+
+
+def write_weights(path, arrays):
+    """Writes arrays, in the network's order, as the original repository does.
+
+    Parameters
+    ----------
+    path : str
+    arrays : iterable of numpy array
+    """
+    arrays = list(arrays)
+    values = np.empty(len(arrays), dtype=object)
+    values[:] = arrays
+    with files.atomic_write(path) as file:
+        np.save(file, values, allow_pickle=True)
 
 
 def read_weights(path):

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from utils import files
 from utils.runs import sparsity_columns
 
-__all__ = ["draw_curves"]
+__all__ = ["draw_curves", "draw_comparison"]
 
 
 def draw_curves(history, path, title):
@@ -43,6 +43,34 @@ def draw_curves(history, path, title):
         plot(compressions, "compression", "weights / non-zero weights")
         compressions.set(ylabel="compression", xlabel="epoch", yscale="log")
         for axes in (errors, losses, sparsities, compressions):
+            axes.legend()
+        figure.suptitle(title)
+        with files.atomic_write(path) as file:
+            figure.savefig(file, format="png", dpi=110)
+
+
+def draw_comparison(ours, theirs, path, title):
+    """Draws error and sparsity against the epoch, of our run and of one of the original, as PNG.
+
+    Parameters
+    ----------
+    ours, theirs : list of dict
+        a row an epoch with `epoch`, `test_error_percent`, `train_error_percent` and `sparsity_percent` (of all weights)
+    path : str
+    title : str
+    """
+    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
+        figure = Figure(figsize=(11, 4.5), layout="constrained")
+        errors, sparsities = figure.subplots(1, 2)
+        for rows, style, whose in ((ours, "-", "ours"), (theirs, "--", "the original's")):
+            epochs = [row["epoch"] for row in rows]
+            for number, (key, name) in enumerate((("test_error_percent", "test"), ("train_error_percent", "train"))):
+                errors.plot(epochs, [row[key] for row in rows], style, color=f"C{number}", label=f"{name}, {whose}")
+            sparsities.plot(epochs, [row["sparsity_percent"] for row in rows], style, color="C2", label=whose)
+        last = [row["test_error_percent"] for row in (*ours[len(ours) // 4:], *theirs[len(theirs) // 4:])]
+        errors.set(xlabel="epoch", ylabel="error, %", ylim=(0, 2 * max(last) + 0.1))
+        sparsities.set(xlabel="epoch", ylabel="sparsity of all weights, %", ylim=(0, 101))
+        for axes in (errors, sparsities):
             axes.legend()
         figure.suptitle(title)
         with files.atomic_write(path) as file:

@@ -73,7 +73,7 @@ def summarize(config, history, layers, final_train):
     settings, last = config["settings"], history[-1]
     total = sparsity.total(layers)
     return {
-        "network": settings["network"], "method": methods.NAMES[settings["method"]], "dataset": settings["data"],
+        "network": settings["network"], "method": _title(settings), "dataset": settings["data"],
         "start": settings.get("start", "random"), "seed": settings["seed"], "epochs": settings["epochs"],
         "threshold": settings["threshold"],
         "test_error_percent": last["test_error_percent"], "train_error_percent": last["train_error_percent"],
@@ -120,7 +120,7 @@ def finish(run, trainer, dataset, history, completed):
     if history:
         settings = run.config["settings"]
         plots.draw_curves(history, run.path("curves.png"), title=", ".join(
-            [settings["network"], methods.NAMES[settings["method"]], settings["data"], f"seed {settings['seed']}"]))
+            [settings["network"], _title(settings), settings["data"], f"seed {settings['seed']}"]))
     if not completed:
         run.log(f"Stopped after epoch {len(history)}. To go on: {run.resume_hint}")
         raise SystemExit(130)
@@ -133,6 +133,10 @@ def finish(run, trainer, dataset, history, completed):
     run.log(f"In {run.folder}: summary.json, history.csv, log.txt, config.json, curves.png, weights.npz (theta and "
             "log sigma^2), weights_pruned.npz, checkpoint.npz")
     run.close()
+
+
+def _title(settings):
+    return methods.title(settings["method"], settings.get("parameterization", "additive"))
 
 
 def _finite(compression):

@@ -172,9 +172,9 @@ def start(options, dataset, **hyper_parameters):
     environment = theano_setup.describe()
     run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume,
               options.resume_hint)
-    run.log(f"{settings['network']}, {methods.NAMES[options.method]}, on {dataset.name} ({len(dataset.train_images):,} "
-            f"training and {len(dataset.test_images):,} test images, {dataset.num_classes} classes), "
-            f"seed {options.seed}, {options.epochs} epochs")
+    run.log(f"{settings['network']}, {methods.title(options.method, options.parameterization)}, on {dataset.name} "
+            f"({len(dataset.train_images):,} training and {len(dataset.test_images):,} test images, "
+            f"{dataset.num_classes} classes), seed {options.seed}, {options.epochs} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")
     run.log(f"Run folder: {run.folder}")
@@ -202,9 +202,9 @@ def stored_settings(folder):
     return files.read_json(os.path.join(folder, "config.json")).get("settings", {}) if holds_run(folder) else {}
 
 
-def default_folder(experiment, dataset, seed):
-    """results/<experiment>-<dataset>-seed<seed>-<time>, below the working folder."""
-    return os.path.join("results", f"{experiment}-{dataset}-seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}")
+def default_folder(experiment, dataset, method, seed):
+    """results/<experiment>-<dataset>-<method>-seed<seed>-<time>, below the working folder."""
+    return os.path.join("results", f"{experiment}-{dataset}-{method}-seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 def provenance():

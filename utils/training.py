@@ -16,7 +16,7 @@ from utils import report
 from utils.errors import UserError
 from utils.runs import SPARSITY
 
-__all__ = ["Trainer", "Evaluation", "fit", "seed_generators"]
+__all__ = ["Predictor", "Trainer", "Evaluation", "fit", "seed_generators"]
 
 EVALUATION_BATCH = 250
 
@@ -35,7 +35,37 @@ class Evaluation:
         self.error_percent = 100.0 * float(errors) / num_images
 
 
-class Trainer:
+class Predictor:
+    """A network with its compiled predictions.
+
+    Parameters
+    ----------
+    net : :class:`lasagne.layers.Layer`
+        the output layer, of class probabilities
+    """
+
+    def __init__(self, net):
+        self.net = net
+        images, labels = _inputs(net)
+        pruned = lasagne.layers.get_output(net, images, deterministic=True)
+        nll = objectives.negative_log_likelihood(pruned, labels) * labels.size
+        self._evaluate = theano.function([images, labels], [nll, _errors(pruned, labels)])
+        self.count_layers = sparsity.counting_function(net)
+
+    def evaluate(self, images, labels):
+        """The :class:`Evaluation` of the pruned network's predictions of all given images."""
+        nll = errors = 0.0
+        for start in range(0, len(images), EVALUATION_BATCH):
+            batch = self._evaluate(images[start:start + EVALUATION_BATCH], labels[start:start + EVALUATION_BATCH])
+            nll, errors = nll + float(batch[0]), errors + int(batch[1])
+        return Evaluation(nll, errors, len(images))
+
+    def weights(self):
+        """The trained parameters, unpruned: {"layer.param": array}, theta as W."""
+        return {name: variable.get_value() for name, variable in named_params(self.net).items()}
+
+
+class Trainer(Predictor):
     """A network with its objective, optimizer (Adam) and compiled functions.
 
     Parameters
@@ -53,16 +83,14 @@ class Trainer:
     """
 
     def __init__(self, net, num_examples, l2=0.0):
-        self.net = net
+        super().__init__(net)
         self.num_examples = num_examples
         self._learning_rate = theano.shared(np.float32(0), "learning_rate")
         self._kl_weight = theano.shared(np.float32(0), "kl_weight")
         # Sums over an epoch of -log p(y | x), wrong predictions and KL. They stay on the device; one fetch an epoch.
         self._totals = theano.shared(np.zeros(3), "totals")
 
-        input_shape = lasagne.layers.get_all_layers(net)[0].shape
-        images = T.TensorType(theano.config.floatX, (False,) * len(input_shape))("images")
-        labels = T.ivector("labels")
+        images, labels = _inputs(net)
         kl = objectives.kl_divergence(net)
 
         noisy = lasagne.layers.get_output(net, images, deterministic=False)
@@ -77,11 +105,7 @@ class Trainer:
         updates[self._totals] = self._totals + batch_totals
         self._train = theano.function([images, labels], updates=updates)
 
-        pruned = lasagne.layers.get_output(net, images, deterministic=True)
-        pruned_nll = objectives.negative_log_likelihood(pruned, labels) * labels.size
-        self._evaluate = theano.function([images, labels], [pruned_nll, _errors(pruned, labels)])
         self._kl = theano.function([], kl)
-        self.count_layers = sparsity.counting_function(net)
 
     def train_epoch(self, images, labels, batch_size, order, learning_rate, kl_weight, augment=None, progress=None):
         """One pass over the training set in the given order; an incomplete last batch is left out, as in the original.
@@ -106,21 +130,9 @@ class Trainer:
         nll, errors, kl = self._totals.get_value()
         return Evaluation(nll, errors, num_batches * batch_size), float(kl) / num_batches
 
-    def evaluate(self, images, labels):
-        """The :class:`Evaluation` of the pruned network's predictions of all given images."""
-        nll = errors = 0.0
-        for start in range(0, len(images), EVALUATION_BATCH):
-            batch = self._evaluate(images[start:start + EVALUATION_BATCH], labels[start:start + EVALUATION_BATCH])
-            nll, errors = nll + float(batch[0]), errors + int(batch[1])
-        return Evaluation(nll, errors, len(images))
-
     def kl(self):
         """The sum of KL(q || p) over all weights, in nats."""
         return float(self._kl())
-
-    def weights(self):
-        """The trained parameters, unpruned: {"layer.param": array}, theta as W."""
-        return {name: variable.get_value() for name, variable in named_params(self.net).items()}
 
     def state(self):
         """All that training depends on but the schedules, the data and their order: {name: array}."""
@@ -234,6 +246,12 @@ def _row(trainer, dataset, epoch, rates, train, kl):
     row.update((SPARSITY + layer.name, layer.sparsity_percent) for layer in layers)
     row["compression"] = sparsity.total(layers).compression
     return row
+
+
+def _inputs(net):
+    """Theano variables for a batch of the network's images and their labels."""
+    input_shape = lasagne.layers.get_all_layers(net)[0].shape
+    return T.TensorType(theano.config.floatX, (False,) * len(input_shape))("images"), T.ivector("labels")
 
 
 def _errors(probabilities, labels):

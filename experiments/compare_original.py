@@ -1,0 +1,163 @@
+"""Puts a run of the original repository beside one of ours: error, sparsity, compression, and curves in one picture.
+
+    python experiments/compare_original.py --run results/lenet_300_100-mnist-seed1 --log logs/....txt
+    python experiments/compare_original.py --run results/lenet_300_100-mnist-seed1 --weights weights/....npy
+    python experiments/compare_original.py --run results/lenet_300_100-mnist-seed1 --export ours.npy
+
+A weight file of the original is loaded into our network of the run's name (nothing in it is executed) and evaluated on
+the run's data set. Compression is weights / non-zero weights, for both.
+"""
+
+import _setup  # noqa: F401  must come first: prepares Theano
+
+import argparse
+import csv
+import os
+
+from tabulate import tabulate
+
+import data
+from nets import methods, sparsity
+from nets.architectures import by_title
+from nets.params import named_params
+from nets.sparsity import LayerSparsity
+from utils import cli, files, original_format, plots, published, warm_start
+from utils.errors import UserError
+from utils.runs import sparsity_columns
+from utils.training import Predictor
+
+HEADERS = ("Network", "Whose", "Error %", "Sparsity per layer %", "Compression")
+EPOCHS_SHOWN = 10
+
+
+def main():
+    args = parse()
+    run = Run(args.run)
+    rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
+    for paper in published.rows(run.title, run.summary["method"]):
+        rows.append(("the paper's", f"{paper.error_percent:.2f}", joined(paper.sparsity_percent),
+                     f"{paper.compression:.0f}x"))
+    theirs = None
+    if args.log:
+        theirs = original_format.read_log(args.log)
+        check_layers(args.log, theirs[-1]["sparsity_percent"], run.layers)
+        rows.append(row(f"the original's log, epoch {theirs[-1]['epoch']}", theirs[-1]["test_error_percent"],
+                        with_sparsity(run.layers, theirs[-1]["sparsity_percent"])))
+    if args.weights:
+        error_percent, layers = evaluate(args.weights, run, args)
+        rows.append(row("the original's weights, evaluated here", error_percent, layers))
+    print(tabulate([(run.title, *cells) for cells in rows], HEADERS, stralign="left", disable_numparse=True))
+
+    if theirs:
+        print("\n" + by_epoch(run, theirs))
+        plots.draw_comparison(run.curves(), original_curves(theirs, run.layers), args.picture,
+                              f"{run.title}, {run.summary['dataset']}")
+        print(f"\nCurves: {args.picture}")
+    if args.export:
+        net = run.build()
+        warm_start.Source(args.run).copy_to(net)
+        original_format.write_weights(args.export, [param.get_value() for param in named_params(net).values()])
+        print(f"\nThe run's weights in the original's format: {args.export}")
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="experiments/compare_original.py", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--run", required=True, metavar="FOLDER", help="a finished run of this project")
+    add("--log", metavar="FILE", help="a log of the original: experiments/logs/....txt")
+    add("--weights", metavar="FILE", help="a weight file of the original: experiments/weights/....npy")
+    add("--export", metavar="FILE", help="write the run's weights in the original's format")
+    add("--picture", metavar="FILE", default="comparison.png", help="where the curves go (default: comparison.png)")
+    add("--data-dir", metavar="FOLDER",
+        help="where data sets lie and are downloaded to (default: $SPARSEVD_DATA, or data/downloads)")
+    args = parser.parse_args()
+    if not (args.log or args.weights or args.export):
+        raise UserError("nothing to compare: give --log, --weights or --export")
+    return args
+
+
+class Run:
+    """A finished run of ours: its settings, results and curves."""
+
+    def __init__(self, folder):
+        if not os.path.exists(os.path.join(folder, "summary.json")):
+            raise UserError(f"{folder} is not the folder of a finished run: it has no summary.json")
+        self.folder, self.name = folder, os.path.basename(os.path.normpath(folder))
+        self.summary = files.read_json(os.path.join(folder, "summary.json"))
+        self.settings = files.read_json(os.path.join(folder, "config.json"))["settings"]
+        self.title = self.summary["network"]
+        self.layers = [LayerSparsity(name, weights, self.summary["nonzero"][name])
+                       for name, weights in self.summary["weights"].items()]
+
+    def build(self, num_classes=10, input_shape=None):
+        """The run's network, with weights still to be set."""
+        method = methods.sparse_vd(self.summary["threshold"],
+                                   parameterization=self.settings.get("parameterization", "additive"))
+        if not self.summary["method"].startswith("SparseVD"):
+            method = methods.dense()
+        shape = {} if input_shape is None else {"input_shape": input_shape}
+        return by_title(self.title)(method, num_classes=num_classes, **shape)
+
+    def curves(self):
+        with open(os.path.join(self.folder, "history.csv")) as file:
+            rows = list(csv.DictReader(file))
+        columns = sparsity_columns(rows[0]).values()
+        return [{"epoch": int(row["epoch"]), "test_error_percent": float(row["test_error_percent"]),
+                 "train_error_percent": float(row["train_error_percent"]),
+                 "sparsity_percent": sparsity.total(with_sparsity(
+                     self.layers, [float(row[column]) for column in columns])).sparsity_percent} for row in rows]
+
+
+def original_curves(rows, layers):
+    return [{**row, "sparsity_percent": sparsity.total(
+        with_sparsity(layers, row["sparsity_percent"])).sparsity_percent} for row in rows]
+
+
+def with_sparsity(layers, percent):
+    """The layers with the given sparsities; without any, nothing is pruned."""
+    percent = percent or [0.0] * len(layers)
+    return [layer._replace(nonzero=layer.weights * (1 - share / 100)) for layer, share in zip(layers, percent)]
+
+
+def check_layers(path, percent, layers):
+    if percent and len(percent) != len(layers):
+        raise UserError(f"{path} is of another network: it tells the sparsity of {len(percent)} layers, the run has "
+                        f"{len(layers)}")
+
+
+def evaluate(path, run, args):
+    """Test error in percent and sparsity of a weight file of the original, on the run's data."""
+    settings = run.settings
+    dataset = data.load(settings["dataset"], args.data_dir, settings.get("preprocessing", "mean-image"),
+                        variant=settings.get("variant"))
+    net = run.build(dataset.num_classes, dataset.train_images.shape[1:])
+    warm_start.Source(path).copy_to(net)
+    predictor = Predictor(net)
+    return predictor.evaluate(dataset.test_images, dataset.test_labels).error_percent, predictor.count_layers()
+
+
+def row(whose, error_percent, layers):
+    compression = sparsity.total(layers).compression
+    return (whose, f"{error_percent:.2f}", joined(layer.sparsity_percent for layer in layers),
+            f"{compression:.{0 if compression >= 10 else 1}f}x")
+
+
+def joined(percent):
+    return " - ".join(f"{value:.1f}" for value in percent)
+
+
+def by_epoch(run, theirs):
+    """Both runs side by side, at about EPOCHS_SHOWN epochs that both have."""
+    ours = {row["epoch"]: row for row in run.curves()}
+    theirs = {row["epoch"]: row for row in original_curves(theirs, run.layers)}
+    common = sorted(ours.keys() & theirs.keys())
+    shown = common[::max(1, len(common) // EPOCHS_SHOWN)]
+    shown += common[-1:] if common and shown[-1] != common[-1] else []
+    keys = ("test_error_percent", "sparsity_percent")
+    return tabulate([(epoch, *(side[epoch][key] for key in keys for side in (ours, theirs))) for epoch in shown],
+                    ("Epoch", "Error %, ours", "theirs", "Sparsity %, ours", "theirs"), floatfmt=".2f")
+
+
+if __name__ == "__main__":
+    cli.main(main)

@@ -1,0 +1,34 @@
+"""Logistic regression with SparseVD, beside L1-regularized logistic regression and ARD of scikit-learn.
+
+    python experiments/logistic_regression.py                              scikit-learn's digits, 64 pixels; a minute
+    python experiments/logistic_regression.py --dataset digits-8x8-noise   with as many features that are only noise
+    python experiments/logistic_regression.py --dataset mnist
+
+The comparison is of the authors' 2016 workshop poster. The strength of L1 is chosen by cross-validation; ARD (automatic
+relevance determination) regresses each class against the others, as a relevance vector machine with linear kernel does.
+"""
+
+import _setup  # noqa: F401  must come first: prepares Theano
+
+from nets.architectures import logistic_regression
+from nets.schedules import LinearDecay, LinearWarmUp
+from utils import cli, experiment, sparse_baselines
+
+HYPER_PARAMETERS = {
+    "sparse-vd": dict(
+        learning_rate=LinearDecay(1e-2, 100, 200),
+        kl_weight=LinearWarmUp(5, 20),
+        log_sigma2=-10.0,
+        train_clip=True),
+    "dense": dict(learning_rate=LinearDecay(1e-2, 100, 200)),
+}
+
+
+def main():
+    options = cli.parse(__doc__, "logistic_regression", dataset="digits-8x8", method="sparse-vd", epochs=200)
+    run, dataset = experiment.train(options, "Logistic regression", logistic_regression, HYPER_PARAMETERS)
+    sparse_baselines.compare(run, dataset)
+
+
+if __name__ == "__main__":
+    cli.main(main)

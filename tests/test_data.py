@@ -51,6 +51,22 @@ def test_digits_are_split_by_class_and_always_alike(digits):
     assert digits.fingerprint == data.load("digits").fingerprint
 
 
+def test_small_digits_are_scikit_learns_with_or_without_noise(digits):
+    from sklearn.datasets import load_digits
+    small, noisy = data.load("digits-8x8"), data.load("digits-8x8-noise")
+    assert small.train_images.shape == (1442, 1, 8, 8) and noisy.train_images.shape == (1442, 2, 8, 8)
+    np.testing.assert_array_equal(noisy.train_images[:, :1], small.train_images)
+    np.testing.assert_array_equal(small.train_labels, digits.train_labels)
+    pixels = np.sort(np.concatenate([small.train_images, small.test_images]).reshape(1797, 64)[:, 20])
+    expected = np.sort(np.rint(load_digits().data[:, 20] * 255 / 16) / 256)
+    np.testing.assert_allclose(pixels - pixels[0], expected - expected[0], atol=1e-6)
+    # The noise says nothing of the digit, and is the same each time.
+    noise = noisy.train_images[:, 1].reshape(1442, 64)
+    means = np.array([noise[noisy.train_labels == digit].mean(0) for digit in range(10)])
+    assert abs(means).max() < 5 * noise.std() / np.sqrt(130) and noise.std() > 0.25
+    np.testing.assert_array_equal(data.load("digits-8x8-noise").train_images, noisy.train_images)
+
+
 def test_digits_keep_their_shape_when_enlarged(digits):
     from sklearn.datasets import load_digits
     small = load_digits().images

@@ -1,0 +1,36 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.dataset import Dataset
+from utils import sparse_baselines
+
+
+@pytest.fixture
+def dataset(rng):
+    """Three classes, told apart by the first 2 of 12 features."""
+    def draw(count):
+        labels = rng.randint(0, 3, count).astype("int32")
+        images = 0.3 * rng.normal(size=(count, 12))
+        images[:, :2] += np.array([[1, 0], [-1, 1], [0, -1]])[labels]
+        return images.astype("float32").reshape(count, 1, 3, 4), labels
+    return Dataset("clusters", *draw(500), *draw(200), num_classes=3, fingerprint="")
+
+
+@pytest.mark.parametrize("classifier", [sparse_baselines.l1, sparse_baselines.ard])
+def test_classifiers_find_the_features_that_matter(dataset, classifier):
+    found = classifier(dataset)
+    assert found["test_accuracy"] > 0.95 and 20 < found["sparsity_percent"] < 95
+
+
+def test_results_stand_beside_the_runs(dataset, tmp_path, capsys):
+    (tmp_path / "summary.json").write_text(json.dumps(dict(method="SparseVD", test_error_percent=4.5,
+                                                           sparsity_percent_total=66.6)))
+    sparse_baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["SparseVD", "0.955", "66.6"]
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    for line, result in zip(lines[3:5], found.values(), strict=True):
+        assert f"{result['test_accuracy']:.3f}" in line and f"{result['sparsity_percent']:.1f}" in line

@@ -32,7 +32,7 @@ def load_8x8(data_dir=None, variant=None):
 
 
 def load_8x8_noise(data_dir=None, variant=None):
-    """The digits, 8x8, with a second channel of noise, uniform and the same each time. Parameters as in :func:`load`."""
+    """The digits, 8x8, with a second channel of uniform noise, the same each time. Parameters as in :func:`load`."""
     images, labels = _images(variant)
     noise = np.random.default_rng(0).integers(0, 256, images.shape)
     return _split(np.stack([np.rint(images * (255 / 16)), noise], axis=1), labels)

@@ -99,5 +99,6 @@ def by_title(title):
         if there is none.
     """
     name, _, k = title.partition(", k = ")
-    build = {"Logistic regression": logistic_regression, "LeNet-300-100": lenet_300_100, "LeNet-5-Caffe": lenet_5_caffe, "VGG-like": vgg_like}[name]
+    build = {"Logistic regression": logistic_regression, "LeNet-300-100": lenet_300_100,
+             "LeNet-5-Caffe": lenet_5_caffe, "VGG-like": vgg_like}[name]
     return partial(build, k=float(k)) if k else build

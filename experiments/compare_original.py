@@ -21,7 +21,7 @@ from nets import methods, sparsity
 from nets.architectures import by_title
 from nets.params import named_params
 from nets.sparsity import LayerSparsity
-from utils import cli, files, original_format, plots, published, warm_start
+from utils import cli, files, original_format, plots, published, report, warm_start
 from utils.errors import UserError
 from utils.runs import sparsity_columns
 from utils.training import Predictor
@@ -36,7 +36,7 @@ def main():
     rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
     for paper in published.rows(run.title, run.summary["method"]):
         rows.append(("the paper's", f"{paper.error_percent:.2f}", joined(paper.sparsity_percent),
-                     f"{paper.compression:.0f}x"))
+                     report.format_compression(paper.compression)))
     theirs = None
     if args.log:
         theirs = original_format.read_log(args.log)
@@ -138,9 +138,8 @@ def evaluate(path, run, args):
 
 
 def row(whose, error_percent, layers):
-    compression = sparsity.total(layers).compression
     return (whose, f"{error_percent:.2f}", joined(layer.sparsity_percent for layer in layers),
-            f"{compression:.{0 if compression >= 10 else 1}f}x")
+            report.format_compression(sparsity.total(layers).compression))
 
 
 def joined(percent):

@@ -10,8 +10,9 @@ import _setup  # noqa: F401  must come first
 
 from tabulate import tabulate
 
-from utils import cli, published, results
+from utils import cli, published, report, results
 
+NOT_SPARSE = "Dense", "Binary dropout"
 HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Sparsity per layer %", "Compression")
 
 
@@ -32,7 +33,7 @@ def main():
 
 def published_row(row):
     return (row.network, f"{row.method}, paper", row.dataset, "", "", f"{row.error_percent:.2f}",
-            " - ".join(f"{value:.1f}" for value in row.sparsity_percent), f"{row.compression:.0f}x")
+            " - ".join(f"{value:.1f}" for value in row.sparsity_percent), report.format_compression(row.compression))
 
 
 def measured_row(group):
@@ -47,8 +48,8 @@ def measured_row(group):
     start = "" if group.start == "random" else f" from {group.start.lower()}"
     return (group.network, f"{group.method}{start}, measured", group.dataset, group.epochs, len(group.summaries),
             column([summary["test_error_percent"] for summary in group.summaries], 2),
-            " - ".join(column([summary["sparsity_percent"][layer] for summary in group.summaries], 1)
-                       for layer in layers),
+            "" if group.method in NOT_SPARSE else " - ".join(
+                column([summary["sparsity_percent"][layer] for summary in group.summaries], 1) for layer in layers),
             column([summary["compression"] for summary in group.summaries], 0, "x"))
 
 

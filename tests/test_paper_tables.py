@@ -1,3 +1,4 @@
+import glob
 import json
 import os
 import shutil
@@ -9,7 +10,8 @@ from conftest import ROOT, script
 from utils import results
 from utils.errors import UserError
 
-COMMITTED = [os.path.join(ROOT, "results", f"lenet_300_100-mnist-seed{seed}") for seed in (1, 2, 3)]
+# Folders that are not named by --output end with a time.
+COMMITTED = glob.glob(os.path.join(ROOT, "results", "*-seed[0-9]"))
 
 
 def write_run(folder, **values):

@@ -8,7 +8,7 @@ from nets import methods, sparsity
 from utils import files, plots, published
 from utils.runs import sparsity_columns
 
-__all__ = ["EpochTable", "final_table", "finish", "summarize"]
+__all__ = ["EpochTable", "final_table", "finish", "format_compression", "summarize"]
 
 HEADERS = ("Network", "Method", "Error %", "Train error %", "Sparsity per layer %", "Compression")
 
@@ -100,6 +100,11 @@ def final_table(summary):
     return tabulate(rows, HEADERS, stralign="left", disable_numparse=True)
 
 
+def format_compression(compression):
+    """A compression as text, such as 1x, 5.7x or 68x."""
+    return f"{compression:.{1 if 1 < compression < 9.95 else 0}f}x"
+
+
 def finish(run, trainer, dataset, history, completed):
     """Ends an experiment: says how to resume it, or writes the results of a completed run and prints the final table.
 
@@ -146,4 +151,4 @@ def _finite(compression):
 def _cells(network, method, error_percent, train_error_percent, sparsity_percent, compression):
     errors = ("" if error is None else f"{error:.2f}" for error in (error_percent, train_error_percent))
     return (network, method, *errors, " - ".join(f"{value:.1f}" for value in sparsity_percent),
-            "all pruned" if compression is None else f"{compression:.{0 if compression >= 10 else 1}f}x")
+            "all pruned" if compression is None else format_compression(compression))

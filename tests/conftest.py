@@ -27,22 +27,14 @@ def evaluate():
     """Evaluates Theano expressions without compiling C code: evaluate(outputs, {input: value})."""
     def evaluate(outputs, inputs=None):
         inputs = inputs or {}
-        return theano.function(list(inputs), outputs, mode="FAST_COMPILE")(*inputs.values())
-    return evaluate
-
-
-@pytest.fixture
-def evaluate_c():
-    """As `evaluate`, with the C code and the optimizations that training uses."""
-    def evaluate_c(outputs, inputs):
-        return theano.function(list(inputs), outputs)(*inputs.values())
+        return function(outputs, inputs)()
 
     def function(outputs, inputs):
         """A function without arguments, for the given inputs and the shared variables' present values."""
-        compiled = theano.function(list(inputs), outputs)
+        compiled = theano.function(list(inputs), outputs, mode="FAST_COMPILE")
         return lambda: compiled(*inputs.values())
-    evaluate_c.function = function
-    return evaluate_c
+    evaluate.function = function
+    return evaluate
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Dense and SparseVD convolutions against scipy.signal in float64."""
+"""Dense and SparseVD convolutions against scipy.signal in float64; their C++ code is tested in test_ops_conv.py."""
 
 from types import SimpleNamespace
 
@@ -47,15 +47,15 @@ def test_shapes_are_those_of_the_result(case):
 
 
 @pytest.mark.parametrize("batch", [IMAGES[0], None])
-def test_the_dense_layer_is_scipys_correlation(case, float64, evaluate_c, batch):
+def test_the_dense_layer_is_scipys_correlation(case, float64, evaluate, batch):
     A = T.tensor4()
     layer = Conv2DLayer((batch, *IMAGES[1:]), W=case.values["W"], b=case.values["b"], **case.geometry)
     expected = np.maximum(case.linear(case.images, case.values["W"]) + case.values["b"][:, None, None], 0)
-    np.testing.assert_allclose(evaluate_c(layer.get_output_for(A), {A: case.images}), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(evaluate(layer.get_output_for(A), {A: case.images}), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("train_clip", [True, False])
-def test_noisy_output_is_scipys(case, rng, float64, evaluate_c, train_clip):
+def test_noisy_output_is_scipys(case, rng, float64, evaluate, train_clip):
     A, noise = T.tensor4(), T.tensor4()
     layer = SparseVDConv2DLayer(IMAGES, nonlinearity=None, train_clip=train_clip, **case.geometry, **case.values)
     layer._srng = SimpleNamespace(normal=lambda shape, dtype: noise)
@@ -64,21 +64,21 @@ def test_noisy_output_is_scipys(case, rng, float64, evaluate_c, train_clip):
     mean = case.linear(case.images, np.where(log_alpha < 3, W, 0) if train_clip else W)
     variance = case.linear(case.images ** 2, np.exp(log_alpha) * W ** 2)
     expected = mean + np.sqrt(variance + 1e-8) * eps + case.values["b"][:, None, None]
-    found = evaluate_c(layer.get_output_for(A), {A: case.images, noise: eps})
+    found = evaluate(layer.get_output_for(A), {A: case.images, noise: eps})
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
 
 
-def test_prediction_uses_pruned_filters(case, float64, evaluate_c):
+def test_prediction_uses_pruned_filters(case, float64, evaluate):
     A = T.tensor4()
     layer = SparseVDConv2DLayer(IMAGES, **case.geometry, **case.values)
     mask = reference.log_alpha(case.values["W"], case.values["log_sigma2"]) < 3
     assert 0.3 < mask.mean() < 0.95
     expected = np.maximum(case.linear(case.images, case.values["W"] * mask) + case.values["b"][:, None, None], 0)
-    np.testing.assert_allclose(evaluate_c(layer.get_output_for(A, deterministic=True), {A: case.images}), expected,
+    np.testing.assert_allclose(evaluate(layer.get_output_for(A, deterministic=True), {A: case.images}), expected,
                                rtol=1e-9, atol=1e-12)
 
 
-def test_gradients_are_finite_differences(rng, float64, evaluate_c):
+def test_gradients_are_finite_differences(rng, float64, evaluate):
     """Through a strided, padded SparseVD convolution and a dense layer, of the whole objective."""
     images, labels = 0.3 * rng.normal(size=(5, 2, 5, 5)), rng.randint(0, 3, 5).astype("int32")
     noises = [T.tensor4(), T.matrix()]
@@ -98,8 +98,8 @@ def test_gradients_are_finite_differences(rng, float64, evaluate_c):
     params = get_all_params(net, trainable=True)
     given = {x: images, y: labels, noises[0]: 0.1 * rng.normal(size=(5, 2, 3, 3)),
              noises[1]: 0.1 * rng.normal(size=(5, 3))}
-    value = evaluate_c.function(loss, given)
-    gradients = evaluate_c(T.grad(loss, params), given)
+    value = evaluate.function(loss, given)
+    gradients = evaluate(T.grad(loss, params), given)
     checked = 0
     for param, gradient in zip(params, gradients):
         start = param.get_value()
@@ -116,14 +116,14 @@ def test_gradients_are_finite_differences(rng, float64, evaluate_c):
     assert checked > 60
 
 
-def test_local_reparameterization_has_the_moments_of_sampled_filters(rng, float64, evaluate_c):
+def test_local_reparameterization_has_the_moments_of_sampled_filters(rng, float64, evaluate):
     draws = 20000
     image, W = rng.normal(size=(1, 2, 4, 4)), rng.uniform(0.5, 1, (3, 2, 3, 3)) * rng.choice([-1, 1], (3, 2, 3, 3))
     log_alpha = rng.uniform(-4, 1, W.shape)
     lasagne.random.set_rng(np.random.RandomState(1))
     layer = SparseVDConv2DLayer((None, 2, 4, 4), 3, 3, W=W, log_sigma2=log_alpha + np.log(W ** 2), nonlinearity=None)
     A = T.tensor4()
-    found = evaluate_c(layer.get_output_for(A), {A: np.repeat(image, draws, 0)})
+    found = evaluate(layer.get_output_for(A), {A: np.repeat(image, draws, 0)})
 
     weights = W + np.exp(0.5 * log_alpha) * abs(W) * rng.normal(size=(draws, *W.shape))
     patches = np.lib.stride_tricks.sliding_window_view(image[0], (3, 3), axis=(1, 2))

@@ -23,7 +23,7 @@ def outputs(p, shape, deterministic=False):
     return theano.function([x], [output, T.grad(T.sum(output), x, disconnected_inputs="ignore")])
 
 
-@pytest.mark.parametrize("p", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("p", [0.3, 0.9])
 def test_the_rate_is_p_and_the_rest_is_scaled(plain, p, rng):
     images = rng.uniform(1, 2, (200, 10, 10, 10)).astype("float32")
     function = outputs(p, images.shape)

@@ -104,8 +104,9 @@ def test_values_are_scipys(compiled, geometry):
         np.testing.assert_allclose(result[:2], expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype, precision", [("float64", 1e-13), ("float32", 1e-5)])
-@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES.keys())
+# Theano compiles its own convolutions for each geometry, which takes long: numpy stands for it with the others.
+@pytest.mark.parametrize("geometry, dtype, precision", [
+    (GEOMETRIES["all lengths differ"], "float64", 1e-13), (GEOMETRIES["3x3, padded"], "float32", 1e-5)])
 def test_values_and_gradients_are_those_of_theanos_convolutions(compiled, geometry, dtype, precision):
     values = operands(geometry, dtype)
     expected = compiled(plain, geometry, dtype)(*values)
@@ -113,12 +114,14 @@ def test_values_and_gradients_are_those_of_theanos_convolutions(compiled, geomet
         assert_close(compiled(convolutions, geometry, dtype)(*values), expected, precision)
 
 
+@pytest.mark.parametrize("dtype, precision", [("float64", 1e-13), ("float32", 1e-5)])
 @pytest.mark.parametrize("convolutions", [conv_pair, singly])
-@pytest.mark.parametrize("geometry", [GEOMETRIES["one image"], GEOMETRIES["all lengths differ"]])
-def test_numpy_and_cpp_agree(compiled, evaluate, geometry, convolutions):
-    values = operands(geometry)
-    inputs, outputs = expressions(convolutions, geometry)
-    assert_close(evaluate(outputs, dict(zip(inputs, values))), compiled(convolutions, geometry)(*values), 1e-13)
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def test_numpy_and_cpp_agree(compiled, evaluate, geometry, convolutions, dtype, precision):
+    values = operands(geometry, dtype)
+    inputs, outputs = expressions(convolutions, geometry, dtype)
+    assert_close(evaluate(outputs, dict(zip(inputs, values))), compiled(convolutions, geometry, dtype)(*values),
+                 precision)
 
 
 @pytest.mark.parametrize("geometry", [(2, 2, 5, 4, 3, 3, 1, 1), (2, 2, 6, 5, 3, (3, 2), 2, (0, 1))])

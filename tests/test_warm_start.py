@@ -25,7 +25,7 @@ def network(method, units=4):
 
 def predictions(net, images):
     x = T.tensor4()
-    return theano.function([x], get_output(net, x, deterministic=True), mode="FAST_RUN")(images)
+    return theano.function([x], get_output(net, x, deterministic=True), mode="FAST_COMPILE")(images)
 
 
 @pytest.fixture

@@ -104,6 +104,8 @@ def test_random_labels_cannot_be_predicted(run):
     assert resumed.returncode == 0 and "Resumed after epoch 2 of 2" in resumed.stdout, resumed.stderr
 
 
+@pytest.mark.skipif(not os.environ.get("SPARSEVD_SLOW_TESTS"),
+                    reason="compiling VGG-like takes minutes: SPARSEVD_SLOW_TESTS=1 runs it")
 def test_vgg_like_trains_on_a_variant_of_cifar(run, rng):
     folder = run.folder / "data" / cifar.CIFAR10.records.name
     folder.mkdir(parents=True)

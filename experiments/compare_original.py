@@ -21,7 +21,7 @@ from nets import methods, sparsity
 from nets.architectures import by_title
 from nets.params import named_params
 from nets.sparsity import LayerSparsity
-from utils import cli, files, original_format, plots, published, report, warm_start
+from utils import cli, files, original_format, plots, published, report, runs, warm_start
 from utils.errors import UserError
 from utils.runs import sparsity_columns
 from utils.training import Predictor
@@ -35,7 +35,7 @@ def main():
     run = Run(args.run)
     rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
     for paper in published.rows(run.title, run.summary["method"]):
-        rows.append(("the paper's", f"{paper.error_percent:.2f}", joined(paper.sparsity_percent),
+        rows.append(("the paper's", f"{paper.error_percent:.2f}", report.format_sparsity(paper.sparsity_percent),
                      report.format_compression(paper.compression)))
     theirs = None
     if args.log:
@@ -81,7 +81,7 @@ class Run:
     """A finished run of ours: its settings, results and curves."""
 
     def __init__(self, folder):
-        if not os.path.exists(os.path.join(folder, "summary.json")):
+        if not runs.is_finished(folder):
             raise UserError(f"{folder} is not the folder of a finished run: it has no summary.json")
         self.folder, self.name = folder, os.path.basename(os.path.normpath(folder))
         self.summary = files.read_json(os.path.join(folder, "summary.json"))
@@ -138,12 +138,8 @@ def evaluate(path, run, args):
 
 
 def row(whose, error_percent, layers):
-    return (whose, f"{error_percent:.2f}", joined(layer.sparsity_percent for layer in layers),
+    return (whose, f"{error_percent:.2f}", report.format_sparsity(layer.sparsity_percent for layer in layers),
             report.format_compression(sparsity.total(layers).compression))
-
-
-def joined(percent):
-    return " - ".join(f"{value:.1f}" for value in percent)
 
 
 def by_epoch(run, theirs):

@@ -33,7 +33,7 @@ def main():
 
 def published_row(row):
     return (row.network, f"{row.method}, paper", row.dataset, "", "", f"{row.error_percent:.2f}",
-            " - ".join(f"{value:.1f}" for value in row.sparsity_percent), report.format_compression(row.compression))
+            report.format_sparsity(row.sparsity_percent), report.format_compression(row.compression))
 
 
 def measured_row(group):
@@ -46,7 +46,8 @@ def measured_row(group):
 
     layers = group.summaries[0]["sparsity_percent"]
     start = "" if group.start == "random" else f" from {group.start.lower()}"
-    return (group.network, f"{group.method}{start}, measured", group.dataset, group.epochs, len(group.summaries),
+    flags = group.flags and f", {group.flags}"
+    return (group.network, f"{group.method}{start}{flags}, measured", group.dataset, group.epochs, len(group.summaries),
             column([summary["test_error_percent"] for summary in group.summaries], 2),
             "" if group.method in NOT_SPARSE else " - ".join(
                 column([summary["sparsity_percent"][layer] for summary in group.summaries], 1) for layer in layers),

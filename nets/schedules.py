@@ -19,8 +19,16 @@ class Constant:
         return self
 
 
+class _Stretchable:
+    """Of schedules with a beginning and an end."""
+
+    def stretched(self, factor):
+        """The same for `factor` times as many epochs."""
+        return replace(self, begin=self.begin * factor, end=self.end * factor)
+
+
 @dataclass(frozen=True)
-class LinearDecay:
+class LinearDecay(_Stretchable):
     """`initial` up to epoch `begin`, from there linear to 0 at epoch `end`, then 0.
 
     The learning rate of the original's scripts; for LeNet-300-100 from 1e-3, begin 100, end 200.
@@ -37,13 +45,9 @@ class LinearDecay:
             return 0.0
         return self.initial * (self.end - epoch) / (self.end - self.begin)
 
-    def stretched(self, factor):
-        """The same for `factor` times as many epochs."""
-        return replace(self, begin=self.begin * factor, end=self.end * factor)
-
 
 @dataclass(frozen=True)
-class LinearWarmUp:
+class LinearWarmUp(_Stretchable):
     """0 up to epoch `begin`, from there linear to 1 at epoch `end`, then 1.
 
     The weight of the KL term (paper, section 5); in the original's scripts begin is 5 and end 20.
@@ -58,7 +62,3 @@ class LinearWarmUp:
         if epoch >= self.end:
             return 1.0
         return (epoch - self.begin) / (self.end - self.begin)
-
-    def stretched(self, factor):
-        """The same for `factor` times as many epochs."""
-        return replace(self, begin=self.begin * factor, end=self.end * factor)

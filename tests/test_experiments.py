@@ -89,6 +89,17 @@ def test_images_too_small_for_the_network_are_refused(run, name, dataset):
     assert f"does not take the images of {dataset}" in result.stderr and not (run.folder / "small").exists()
 
 
+def test_the_kl_term_counts_from_the_start_without_warm_up(run, pretrained):
+    weights = {}
+    for name, flags in (("pair", ()), ("cold", ("--no-kl-warm-up",))):
+        if flags:
+            result = run("lenet_300_100", "--dataset", "digits", "--epochs", 1, *flags, "--output", name)
+            assert result.returncode == 0, result.stderr
+        weights[name] = np.genfromtxt(run.folder / name / "history.csv", delimiter=",", names=True)["kl_weight"]
+    assert weights["pair"][0] == 0 and weights["cold"] == 1
+    assert json.loads((run.folder / "cold" / "summary.json").read_text())["flags"] == ["--no-kl-warm-up"]
+
+
 def test_two_starts_are_refused(run):
     result = run("lenet_300_100", *DIGITS, "--init-from", "pair", "--pretrain", "dense")
     assert result.returncode == 1 and "give one of them" in result.stderr

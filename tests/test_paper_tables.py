@@ -48,6 +48,13 @@ def test_runs_that_started_from_other_weights_stand_alone(tmp_path):
     assert len(results.collect(str(tmp_path))) == 2
 
 
+def test_runs_of_other_hyper_parameters_stand_alone_and_name_them(tmp_path):
+    write_run(tmp_path / "a", flags=[])
+    write_run(tmp_path / "b", flags=["--no-kl-warm-up", "--log-sigma2 -8"])
+    output = tables("--results", tmp_path).stdout
+    assert "SparseVD, measured" in output and "SparseVD, --no-kl-warm-up --log-sigma2 -8, measured" in output
+
+
 @pytest.mark.parametrize("compressions, text", [([None, None], "all pruned"), ([None, 100.0], "all pruned in 1 of 2")])
 def test_wholly_pruned_networks_are_counted(tmp_path, compressions, text):
     for seed, compression in enumerate(compressions):

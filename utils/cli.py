@@ -62,6 +62,9 @@ _FLAGS = {
                                                "of images"),
     "learning_rate": dict(type=_size, metavar="X", help="Adam's first learning rate; it falls as in the script"),
     "log_sigma2": dict(type=_number, metavar="X", help="where log sigma^2 of every weight starts"),
+    "kl_warm_up": dict(action=argparse.BooleanOptionalAction,
+                       help="whether the weight of the KL term grows from 0 to 1 over the first epochs; without, it is "
+                            "1 from the start"),
     "parameterization": dict(choices=PARAMETERIZATIONS,
                              help="what is trained of the weights' noise: log sigma^2 as in the paper, or log alpha"),
     "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
@@ -85,10 +88,14 @@ _FLAGS = {
 
 
 # What no script needs to say, and what hangs on the method: without the flag, the option is None.
-_DEFAULTS = {"batch_size": 100, "seed": 1, "parameterization": "additive", "threshold": 3.0, "dropout_rate": None,
-             "preprocessing": "mean-image", "random_labels": False, "variant": None, "init_from": None,
+_DEFAULTS = {"batch_size": 100, "seed": 1, "kl_warm_up": True, "parameterization": "additive", "threshold": 3.0,
+             "dropout_rate": None, "preprocessing": "mean-image", "random_labels": False, "variant": None, "init_from": None,
              "pretrain": None, "plain_graph": False}
 _BY_METHOD = ("learning_rate", "log_sigma2", "augment")
+
+# What a result depends on and no other column of the tables shows.
+_NAMED_IN_TABLES = ("batch_size", "learning_rate", "kl_warm_up", "log_sigma2", "dropout_rate", "preprocessing",
+                    "augment")
 
 
 def parse(description, experiment, arguments=None, **defaults):
@@ -110,8 +117,8 @@ def parse(description, experiment, arguments=None, **defaults):
     argparse.Namespace
         an attribute for each flag; and `settings`, a dict of those the training depends on, `experiment`, `folder`,
         the run's, `resume`, a bool, `stored`, the settings of the run that is resumed, and `resume_hint`, the flags
-        that go on with the run. When a run is resumed, what the command line does not give is as in the run's
-        configuration.
+        that go on with the run. The setting `flags` lists the hyper-parameters that are not the script's own. When a
+        run is resumed, what the command line does not give is as in the run's configuration.
 
     Raises
     ------
@@ -143,6 +150,8 @@ def parse(description, experiment, arguments=None, **defaults):
     settings.update((name, getattr(args, name)) for name in defaults if getattr(args, name) is not None)
     if args.init_from and args.pretrain:
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
+    settings["flags"] = stored.get("flags", []) if stored else [
+        _flag(name, settings[name]) for name in _NAMED_IN_TABLES if settings[name] != defaults[name]]
     folder = folder or runs.default_folder(experiment, settings["dataset"], settings["method"], settings["seed"])
     return argparse.Namespace(**settings, settings=settings, experiment=experiment, folder=folder, resume=resume,
                               stored=stored, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
@@ -197,6 +206,13 @@ def _spelled(default):
     if isinstance(default, bool):
         return "yes" if default else "no"
     return "none" if default is None else format(default, "g") if isinstance(default, float) else default
+
+
+def _flag(name, value):
+    words = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{words}" if value else f"--no-{words}"
+    return f"--{words} {_spelled(value)}"
 
 
 def _resumable(experiment):

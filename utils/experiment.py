@@ -61,7 +61,9 @@ def train(options, network, build, hyper_parameters, augmentation=None):
 
 def _pretraining(options):
     """The options of the training whose weights `options` starts from."""
-    own = dict(method=options.pretrain, pretrain=None, init_from=None, learning_rate=None, log_sigma2=None)
+    own = dict(method=options.pretrain, pretrain=None, init_from=None, learning_rate=None, log_sigma2=None,
+               flags=[flag for flag in options.flags
+                      if not flag.startswith(("--learning-rate", "--log-sigma2", "--no-kl-warm-up"))])
     folder = f"{options.folder}-{options.pretrain}"
     return argparse.Namespace(**{
         **vars(options), **own, "settings": {**options.settings, **own}, "folder": folder,
@@ -95,23 +97,21 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation):
     history, completed = fit(trainer, dataset, run, epochs=options.epochs, batch_size=options.batch_size,
                              learning_rate=hyper["learning_rate"], kl_weight=hyper["kl_weight"],
                              generator=generator, augmentation=hyper["augmentation"],
-                             after_epoch=pictures.take if pictures else _nothing)
+                             after_epoch=pictures.take if pictures else None)
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
     report.finish(run, trainer, dataset, history, completed)
     return run
 
 
-def _nothing(epoch):
-    """What is done after an epoch if no pictures are asked for."""
-
-
 def _hyper_parameters(options, defaults, augmentation):
     """The script's hyper-parameters for the method, with what the command line says in their place."""
     hyper = {"l2": 0.0, "kl_weight": Constant(0.0), **defaults}
+    rate = hyper["learning_rate"]
+    if not options.kl_warm_up:
+        hyper["kl_weight"] = Constant(hyper["kl_weight"](rate.end))
     if "log_sigma2" in hyper and options.log_sigma2 is not None:
         hyper["log_sigma2"] = options.log_sigma2
-    rate = hyper["learning_rate"]
     hyper["learning_rate"] = replace(rate, initial=options.learning_rate or rate.initial)
     for name in ("learning_rate", "kl_weight"):
         hyper[name] = hyper[name].stretched(options.epochs / rate.end)

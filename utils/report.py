@@ -8,7 +8,8 @@ from nets import methods, sparsity
 from utils import files, plots, published
 from utils.runs import sparsity_columns
 
-__all__ = ["EpochTable", "final_table", "finish", "format_compression", "summarize"]
+__all__ = ["EpochTable", "final_table", "finish", "format_compression", "format_sparsity",
+           "summarize"]
 
 HEADERS = ("Network", "Method", "Error %", "Train error %", "Sparsity per layer %", "Compression")
 
@@ -75,7 +76,7 @@ def summarize(config, history, layers, final_train):
     return {
         "network": settings["network"], "method": _title(settings), "dataset": settings["data"],
         "start": settings.get("start", "random"), "seed": settings["seed"], "epochs": settings["epochs"],
-        "threshold": settings["threshold"],
+        "threshold": settings["threshold"], "flags": settings.get("flags", []),
         "test_error_percent": last["test_error_percent"], "train_error_percent": last["train_error_percent"],
         "test_nll": last["test_nll"], "final_train_error_percent": final_train.error_percent,
         "sparsity_percent": {layer.name: layer.sparsity_percent for layer in layers},
@@ -98,6 +99,11 @@ def final_table(summary):
         rows.append(_cells(row.network, f"{row.method}, paper, {row.dataset}", row.error_percent, None,
                            row.sparsity_percent, row.compression))
     return tabulate(rows, HEADERS, stralign="left", disable_numparse=True)
+
+
+def format_sparsity(percent):
+    """The sparsities of layers, in percent, as text, such as 98.9 - 97.2 - 62.0."""
+    return " - ".join(f"{value:.1f}" for value in percent)
 
 
 def format_compression(compression):
@@ -150,5 +156,5 @@ def _finite(compression):
 
 def _cells(network, method, error_percent, train_error_percent, sparsity_percent, compression):
     errors = ("" if error is None else f"{error:.2f}" for error in (error_percent, train_error_percent))
-    return (network, method, *errors, " - ".join(f"{value:.1f}" for value in sparsity_percent),
+    return (network, method, *errors, format_sparsity(sparsity_percent),
             "all pruned" if compression is None else format_compression(compression))

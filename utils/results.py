@@ -10,8 +10,9 @@ from utils import files
 
 __all__ = ["Group", "collect", "mean_and_deviation"]
 
-#: What runs of a group share, and their summaries by seed. `start` is what the weights started from.
-Group = namedtuple("Group", "network method start dataset epochs threshold summaries")
+#: What runs of a group share, and their summaries by seed. `start` is what the weights started from, `flags` the
+#: hyper-parameters that are not the script's own.
+Group = namedtuple("Group", "network method start dataset epochs threshold flags summaries")
 
 
 def collect(folder="results"):
@@ -27,6 +28,7 @@ def collect(folder="results"):
         summary = files.read_json(path)
         # Runs of the project's first days, when there was no other start, do not name theirs.
         summary.setdefault("start", "random")
+        summary["flags"] = " ".join(summary.get("flags", []))
         groups[tuple(summary[key] for key in Group._fields[:-1])].append(summary)
     return [Group(*key, sorted(groups[key], key=lambda summary: summary["seed"])) for key in sorted(groups)]
 

@@ -168,7 +168,7 @@ class Trainer(Predictor):
 
 
 def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, generator, augmentation=None,
-        after_epoch=lambda epoch: None):
+        after_epoch=None):
     """Trains up to `epochs`, from the run's checkpoint if it has one; one row an epoch, one checkpoint an epoch.
 
     Ctrl-C (or SIGTERM) lets the epoch end and stops; a second one stops at once.
@@ -184,7 +184,7 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
         orders the training set, and is the source of the augmentation's randomness
     augmentation : callable(images, generator) -> images, or None
         changes each batch of training images, see :mod:`data.augmentation`
-    after_epoch : callable(int)
+    after_epoch : callable(int), or None
         called with 0 before the first epoch, and with the number of completed ones after each
 
     Returns
@@ -198,6 +198,7 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
         if the loss or a weight becomes NaN or infinite (the last good checkpoint is kept), the checkpoint is of
         another network, or a file cannot be written.
     """
+    after_epoch = after_epoch or (lambda epoch: None)
     history, start = [], 0
     if run.checkpoint:
         arrays, start, history, generator.bit_generator.state = run.checkpoint

@@ -3,7 +3,7 @@
 import os
 
 from nets.params import named_params
-from utils import files, original_format
+from utils import files, original_format, runs
 from utils.errors import UserError
 
 __all__ = ["Source"]
@@ -41,9 +41,8 @@ class Source:
             if not os.path.exists(self.path):
                 raise UserError(f"{path} holds no weights.npz: it is the folder of no finished run")
         self._arrays = files.read_arrays(self.path)
-        summary = os.path.join(folder, "summary.json")
-        if os.path.exists(summary):
-            self.description = files.read_json(summary).get("method", self.description)
+        if runs.is_finished(folder):
+            self.description = files.read_json(os.path.join(folder, "summary.json")).get("method", self.description)
 
     def copy_to(self, net):
         """Gives the network's parameters their values; what it has and dense nets lack, the noise's, may be missing.

@@ -89,8 +89,8 @@ _FLAGS = {
 
 # What no script needs to say, and what hangs on the method: without the flag, the option is None.
 _DEFAULTS = {"batch_size": 100, "seed": 1, "kl_warm_up": True, "parameterization": "additive", "threshold": 3.0,
-             "dropout_rate": None, "preprocessing": "mean-image", "random_labels": False, "variant": None, "init_from": None,
-             "pretrain": None, "plain_graph": False}
+             "dropout_rate": None, "preprocessing": "mean-image", "random_labels": False, "variant": None,
+             "init_from": None, "pretrain": None, "plain_graph": False}
 _BY_METHOD = ("learning_rate", "log_sigma2", "augment")
 
 # What a result depends on and no other column of the tables shows.

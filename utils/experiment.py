@@ -17,7 +17,7 @@ from utils.training import Trainer, fit, seed_generators
 __all__ = ["train"]
 
 
-def train(options, network, build, hyper_parameters, augmentation=None):
+def train(options, network, build, hyper_parameters, augmentation=None, after_epoch=None):
     """Trains a network as the command line says, after its pretraining if that is asked for, and reports.
 
     Parameters
@@ -33,6 +33,8 @@ def train(options, network, build, hyper_parameters, augmentation=None):
         `log_sigma2`, `train_clip`, `l2` (the weight of the sum of squares), `augment` (whether to)
     augmentation : callable(images, generator) -> images, or None
         what `augment` does, see :mod:`data.augmentation`
+    after_epoch : callable(epoch, run, net, dataset), or None
+        called with epoch 0 before the first epoch, and with the number of completed ones after each; not in pretraining
 
     Returns
     -------
@@ -56,7 +58,7 @@ def train(options, network, build, hyper_parameters, augmentation=None):
         if not runs.is_finished(dense.folder):
             _train(dense, *arguments)
         options.init_from = options.settings["init_from"] = dense.folder
-    return _train(options, *arguments), dataset
+    return _train(options, *arguments, after_epoch), dataset
 
 
 def _pretraining(options):
@@ -71,7 +73,7 @@ def _pretraining(options):
         "resume_hint": f"the same command with --output {options.folder} --resume"})
 
 
-def _train(options, dataset, network, build, hyper_parameters, augmentation):
+def _train(options, dataset, network, build, hyper_parameters, augmentation, after_epoch=None):
     hyper = _hyper_parameters(options, hyper_parameters[options.method], augmentation)
     ops.use_plain_graph(options.plain_graph)
     generator = seed_generators(options.seed)
@@ -94,10 +96,17 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation):
         already = sparsity.total(trainer.count_layers()).sparsity_percent
         run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step")
     pictures = Snapshots(run, net) if options.snapshots else None
+
+    def after(epoch):
+        if pictures:
+            pictures.take(epoch)
+        if after_epoch:
+            after_epoch(epoch, run, net, dataset)
+
     history, completed = fit(trainer, dataset, run, epochs=options.epochs, batch_size=options.batch_size,
                              learning_rate=hyper["learning_rate"], kl_weight=hyper["kl_weight"],
                              generator=generator, augmentation=hyper["augmentation"],
-                             after_epoch=pictures.take if pictures else None)
+                             after_epoch=after)
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
     report.finish(run, trainer, dataset, history, completed)

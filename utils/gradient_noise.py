@@ -1,0 +1,60 @@
+"""How much the noise of the weights scatters the gradient to theta: what additive noise is there to reduce."""
+
+import numpy as np
+import theano
+import theano.tensor as T
+from lasagne.layers import get_all_layers, get_output
+
+from nets import objectives
+
+__all__ = ["GradientNoise"]
+
+
+class GradientNoise:
+    """Draws the gradients of a network's objective to theta, for one batch and ever new noise.
+
+    Parameters
+    ----------
+    net : :class:`lasagne.layers.Layer`
+        output layer of a network with SparseVD layers
+    num_examples : int
+        size of the training set, N; gradients are of the negative lower bound by training image, with KL weight 1
+
+    References
+    ----------
+    Molchanov, Ashukha, Vetrov (2017), section 4.1, additive noise reparameterization.
+    """
+
+    def __init__(self, net, num_examples):
+        self.layers = [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
+        shape = get_all_layers(net)[0].shape
+        images, labels = T.TensorType(theano.config.floatX, (False,) * len(shape))("images"), T.ivector("labels")
+        nll = objectives.negative_log_likelihood(get_output(net, images), labels)
+        loss = objectives.negative_sgvlb(nll, objectives.kl_divergence(net), num_examples, 1.0) / num_examples
+        self._gradients = theano.function([images, labels], T.grad(loss, [layer.W for layer in self.layers]))
+
+    def set_posterior(self, layers):
+        """Takes theta, log sigma^2 and biases of the layers of another network of the same architecture."""
+        for own, other in zip(self.layers, layers, strict=True):
+            own.W.set_value(other.W.get_value())
+            own.b.set_value(other.b.get_value())
+            own.set_log_sigma2(other.log_sigma2.get_value())
+
+    def variances(self, images, labels, draws, progress=None):
+        """The variance of a weight's gradient over `draws` draws of the noise, averaged over each layer's weights.
+
+        Returns
+        -------
+        list of float
+            by layer
+        """
+        means = sums = [0.0] * len(self.layers)
+        for number in range(1, draws + 1):
+            drawn = [gradient.astype(np.float64) for gradient in self._gradients(images, labels)]
+            # Welford's update: squares of sums would cancel.
+            deltas = [value - mean for value, mean in zip(drawn, means)]
+            means = [mean + delta / number for mean, delta in zip(means, deltas)]
+            sums = [total + delta * (value - mean) for total, delta, value, mean in zip(sums, deltas, drawn, means)]
+            if progress:
+                progress.update()
+        return [float(np.mean(total)) / (draws - 1) for total in sums]

@@ -11,7 +11,6 @@ the run's data set. Compression is weights / non-zero weights, for both.
 import _setup  # noqa: F401  must come first: prepares Theano
 
 import argparse
-import csv
 import os
 
 from tabulate import tabulate
@@ -21,7 +20,7 @@ from nets import methods, sparsity
 from nets.architectures import by_title
 from nets.params import named_params
 from nets.sparsity import LayerSparsity
-from utils import cli, files, original_format, plots, published, report, runs, warm_start
+from utils import cli, files, original_format, plots, published, report, results, runs, warm_start
 from utils.errors import UserError
 from utils.runs import sparsity_columns
 from utils.training import Predictor
@@ -100,13 +99,12 @@ class Run:
         return by_title(self.title)(method, num_classes=num_classes, **shape)
 
     def curves(self):
-        with open(os.path.join(self.folder, "history.csv")) as file:
-            rows = list(csv.DictReader(file))
+        rows = results.history(self.folder)
         columns = sparsity_columns(rows[0]).values()
-        return [{"epoch": int(row["epoch"]), "test_error_percent": float(row["test_error_percent"]),
-                 "train_error_percent": float(row["train_error_percent"]),
-                 "sparsity_percent": sparsity.total(with_sparsity(
-                     self.layers, [float(row[column]) for column in columns])).sparsity_percent} for row in rows]
+        return [{"epoch": int(row["epoch"]), "test_error_percent": row["test_error_percent"],
+                 "train_error_percent": row["train_error_percent"],
+                 "sparsity_percent": sparsity.total(
+                     with_sparsity(self.layers, [row[column] for column in columns])).sparsity_percent} for row in rows]
 
 
 def original_curves(rows, layers):

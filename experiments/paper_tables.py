@@ -1,57 +1,176 @@
-"""The paper's table 1 beside what was measured: mean (standard deviation) over the seeds found under results/.
+"""The paper's tables beside what was measured: mean (standard deviation) over the seeds found under results/.
 
     python experiments/paper_tables.py
-    python experiments/paper_tables.py --format github        for a Markdown file
+    python experiments/paper_tables.py --table lenet --format github    one table, for a Markdown file
+    python experiments/paper_tables.py --run --quick                    trains all but VGG-like, roughly, in minutes
+    python experiments/paper_tables.py --run --table lenet              trains what is missing, as the paper does
+
+With --run, runs that are there are not repeated, and runs that were stopped go on.
 """
 
 import argparse
+import os
 
 import _setup  # noqa: F401  must come first
 
 from tabulate import tabulate
 
-from utils import cli, published, report, results
+from utils import cli, files, published, report, reproduction, results
 
 NOT_SPARSE = "Dense", "Binary dropout"
+MOST_LAYERS = 6     # whose sparsities find room in a row
 HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Sparsity per layer %", "Compression")
+ACCURACY_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Train accuracy", "Test accuracy", "Sparsity %")
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="experiments/paper_tables.py", description=__doc__,
+    args = parser().parse_args()
+    folder = args.results or (reproduction.QUICK_FOLDER if args.quick else "results")
+    chosen = [name for name in TABLES if name in args.table]
+    if args.run:
+        reproduction.run(chosen, folder, args.quick, args.jobs, args.data_dir, args.variant)
+    groups = results.collect(folder)
+    if args.quick:
+        print("Rough: schedules squeezed into a few epochs, one seed. The figures say that everything runs, not what "
+              "the method reaches.\n")
+    for name in chosen:
+        title, headers, rows_of = TABLES[name]
+        print(titled(title, args.format))
+        print(tabulate(rows_of(groups), headers, args.format, stralign="left", disable_numparse=True) + "\n")
+
+
+def parser():
+    parser = argparse.ArgumentParser(prog="experiments/paper_tables.py", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="where the runs' folders are")
-    parser.add_argument("--format", default="simple", choices=("simple", "github", "latex"), help="of the table")
-    args = parser.parse_args()
+    add = parser.add_argument
+    add("--table", nargs="+", choices=tuple(TABLES), default=tuple(TABLES), metavar="NAME",
+        help=f"which tables: {', '.join(TABLES)} (default: all)")
+    add("--format", default="simple", choices=("simple", "github", "latex"), help="of the tables (default: simple)")
+    add("--results", metavar="FOLDER", help="where the runs' folders are (default: results; with --quick "
+                                            f"{reproduction.QUICK_FOLDER})")
+    add("--run", action="store_true", help="first train what is missing")
+    add("--quick", action="store_true", help="a rough version, of a few epochs each")
+    add("--jobs", type=int, metavar="N", help="how many trainings run side by side (default: as many as processor "
+                                              "cores; one if THEANO_FLAGS names a device)")
+    add("--data-dir", metavar="FOLDER", help="where data sets lie and are downloaded to")
+    add("--variant", metavar="TEXT", help="what to call CIFAR's files if they are not the official ones")
+    return parser
 
-    groups = results.collect(args.results)
-    rows = []
-    for network in dict.fromkeys(row.network for row in published.rows()):
-        rows += [published_row(row) for row in published.rows(network)]
-        rows += [measured_row(group) for group in groups if group.network == network]
-    print(tabulate(rows, HEADERS, args.format, stralign="left", disable_numparse=True))
+
+def titled(title, format):
+    return {"simple": title + "\n", "github": f"**{title}**\n", "latex": f"% {title}"}[format]
 
 
-def published_row(row):
-    return (row.network, f"{row.method}, paper", row.dataset, "", "", f"{row.error_percent:.2f}",
+def networks(wanted):
+    """A function that gives the rows of the published networks whose name starts with `wanted`."""
+    def rows_of(groups):
+        rows = []
+        for network in dict.fromkeys(row.network for row in published.rows() if row.network.startswith(wanted)):
+            own = [group for group in groups if group.network == network and not is_random(group)]
+            rows += [published_row(row, own) for row in published.rows(network)]
+            rows += [measured_row(group) for group in own]
+        return rows
+    return rows_of
+
+
+def published_row(row, groups):
+    return (row.network, who(row.method, row.dataset, groups), row.dataset, "", "", f"{row.error_percent:.2f}",
             report.format_sparsity(row.sparsity_percent), report.format_compression(row.compression))
 
 
-def measured_row(group):
-    def column(values, digits, unit=""):
-        pruned = values.count(None)  # wholly pruned networks have no compression
-        if pruned:
-            return "all pruned" if pruned == len(values) else f"all pruned in {pruned} of {len(values)}"
-        mean, deviation = results.mean_and_deviation(values)
-        return f"{mean:.{digits}f}{unit}" + ("" if deviation is None else f" ({deviation:.{digits}f})")
+def who(method, dataset, groups):
+    """The cell of a published method, which says if there is nothing measured to compare it with."""
+    ran = any(group.method == method and group.dataset.split(" (")[0] == dataset for group in groups)
+    return f"{method}, paper" + ("" if ran else "; not run here")
 
+
+def measured_row(group):
     layers = group.summaries[0]["sparsity_percent"]
+    sparsities = [column([summary["sparsity_percent"][layer] for summary in group.summaries], 1) for layer in layers]
+    if len(layers) > MOST_LAYERS:
+        sparsities = [values(group, "sparsity_percent_total", 1) + " in all"]
+    return (*identity(group), values(group, "test_error_percent", 2),
+            "" if group.method in NOT_SPARSE else " - ".join(sparsities), values(group, "compression", 0, "x"))
+
+
+def random_labels(groups):
+    rows = []
+    own = [group for group in groups if is_random(group)]
+    for network in dict.fromkeys(row.network for row in published.RANDOM_LABELS):
+        measured = [group for group in own if group.network.startswith(network)]
+        for row in published.RANDOM_LABELS:
+            if row.network == network:
+                rows.append((network, who(row.method, row.dataset, measured), f"{row.dataset} (random labels)", "", "",
+                             f"{row.train_accuracy:.1f}", f"{row.test_accuracy:.1f}",
+                             "" if row.sparsity_percent is None else f"{row.sparsity_percent:.0f}"))
+        rows += [(*identity(group), accuracy(group, "final_train_error_percent"),
+                  accuracy(group, "test_error_percent"),
+                  "" if group.method in NOT_SPARSE else values(group, "sparsity_percent_total", 2))
+                 for group in measured]
+    return rows
+
+
+def is_random(group):
+    return group.dataset.endswith("random labels)")
+
+
+def logistic_regression(groups):
+    rows = []
+    own = [group for group in groups if group.network == "Logistic regression"]
+    for dataset in dict.fromkeys(row.dataset for row in published.LOGISTIC_REGRESSION):
+        measured = [group for group in own if group.dataset == dataset]
+        for row in published.LOGISTIC_REGRESSION:
+            if row.dataset == dataset:
+                ran = "" if measured else "; not run here"
+                rows.append(("Logistic regression", f"{row.method}, poster{ran}", dataset, "", "", "",
+                             f"{row.test_accuracy:.3f}", f"{row.sparsity_percent:.1f}"))
+        for group in measured:
+            rows.append((*identity(group), accuracy(group, "final_train_error_percent"),
+                         accuracy(group, "test_error_percent"), values(group, "sparsity_percent_total", 1)))
+            rows += baselines(group)
+    return rows
+
+
+def baselines(group):
+    """Rows of scikit-learn's classifiers, which ran with the group's first seed that has them."""
+    paths = [os.path.join(summary["folder"], "baselines.json") for summary in group.summaries]
+    for path in filter(os.path.exists, paths):
+        return [("Logistic regression", f"{name}, measured", group.dataset, "", 1, "",
+                 f"{found['test_accuracy']:.3f}", f"{found['sparsity_percent']:.1f}")
+                for name, found in files.read_json(path).items()]
+    return []
+
+
+def identity(group):
     start = "" if group.start == "random" else f" from {group.start.lower()}"
     flags = group.flags and f", {group.flags}"
-    return (group.network, f"{group.method}{start}{flags}, measured", group.dataset, group.epochs, len(group.summaries),
-            column([summary["test_error_percent"] for summary in group.summaries], 2),
-            "" if group.method in NOT_SPARSE else " - ".join(
-                column([summary["sparsity_percent"][layer] for summary in group.summaries], 1) for layer in layers),
-            column([summary["compression"] for summary in group.summaries], 0, "x"))
+    return group.network, f"{group.method}{start}{flags}, measured", group.dataset, group.epochs, len(group.summaries)
+
+
+def values(group, key, digits, unit=""):
+    return column([summary[key] for summary in group.summaries], digits, unit)
+
+
+def accuracy(group, key):
+    return column([1 - summary[key] / 100 for summary in group.summaries], 3)
+
+
+def column(numbers, digits, unit=""):
+    pruned = numbers.count(None)  # wholly pruned networks have no compression
+    if pruned:
+        return "all pruned" if pruned == len(numbers) else f"all pruned in {pruned} of {len(numbers)}"
+    mean, deviation = results.mean_and_deviation(numbers)
+    return f"{mean:.{digits}f}{unit}" + ("" if deviation is None else f" ({deviation:.{digits}f})")
+
+
+#: name : (title, headers, callable(groups) -> rows)
+TABLES = {
+    "lenet": ("Table 1: LeNets on MNIST", HEADERS, networks("LeNet")),
+    "vgg-like": ("Figure 3 as a table: VGG-like networks of width k on CIFAR", HEADERS, networks("VGG")),
+    "random-labels": ("Table 2: random labels", ACCURACY_HEADERS, random_labels),
+    "logistic-regression": ("Logistic regression (the authors' workshop poster, 2016)", ACCURACY_HEADERS,
+                            logistic_regression),
+}
 
 
 if __name__ == "__main__":

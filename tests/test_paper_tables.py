@@ -1,6 +1,7 @@
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -78,5 +79,33 @@ def test_a_damaged_summary_is_named(tmp_path):
 def test_the_readme_shows_what_the_command_prints(tmp_path):
     for folder in COMMITTED:
         shutil.copytree(folder, tmp_path / os.path.basename(folder))
+    printed = tables("--results", tmp_path, "--format", "github").stdout
     with open(os.path.join(ROOT, "README.md")) as file:
-        assert tables("--results", tmp_path, "--format", "github").stdout.strip() in file.read()
+        readme = file.read()
+    assert printed.count("**") == 8 and all(table.strip() in readme for table in re.split(r"^\*\*", printed)[1:])
+
+
+def test_random_labels_have_a_table_of_accuracies(tmp_path):
+    write_run(tmp_path / "a", network="LeNet-300-100, k = 1", dataset="mnist (random labels)", compression=None,
+              sparsity_percent_total=100.0, test_error_percent=90.2, final_train_error_percent=89.0)
+    output = tables("--results", tmp_path, "--table", "random-labels").stdout
+    line = next(line for line in output.splitlines() if "measured" in line)
+    assert line.split()[-3:] == ["0.110", "0.098", "100.00"]
+    assert "Binary dropout, paper; not run here" in output and "SparseVD, paper " in output
+    assert "measured" not in tables("--results", tmp_path, "--table", "lenet").stdout
+
+
+def test_logistic_regression_stands_beside_scikit_learns(tmp_path):
+    write_run(tmp_path / "a", network="Logistic regression", dataset="digits-8x8", sparsity_percent=dict(dense1=75.0),
+              sparsity_percent_total=75.0, test_error_percent=5.0, final_train_error_percent=1.0)
+    (tmp_path / "a" / "baselines.json").write_text(json.dumps(
+        {"L1, scikit-learn": dict(test_accuracy=0.94, sparsity_percent=33.3)}))
+    lines = tables("--results", tmp_path, "--table", "logistic-regression").stdout.splitlines()
+    own = [line.split() for line in lines if "measured" in line]
+    assert own[0][-3:] == ["0.990", "0.950", "75.0"] and own[1][-2:] == ["0.940", "33.3"]
+    assert sum("not run here" in line for line in lines) == 5
+
+
+def test_every_table_in_latex(tmp_path):
+    output = tables("--results", tmp_path, "--format", "latex").stdout
+    assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 4

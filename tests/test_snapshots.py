@@ -8,7 +8,7 @@ from PIL import Image
 from nets import methods
 from nets.architectures import lenet_300_100, lenet_5_caffe
 from utils import files
-from utils.snapshots import Snapshots, _thinned, _tiled
+from utils.snapshots import Snapshots, thinned, tiled
 
 
 @pytest.fixture
@@ -63,11 +63,11 @@ def test_a_wholly_pruned_network_is_drawn_white(run, tmp_path):
 
 def test_filters_stand_in_a_grid_row_by_row():
     filters = np.arange(1, 6, dtype=float).reshape(5, 1, 1, 1) * np.ones((5, 2, 2, 2))
-    picture = _tiled(filters)
+    picture = tiled(filters)
     assert picture.shape == (2 * 4, 3 * 4)
     assert [picture[2, 2], picture[2, 6], picture[2, 10], picture[6, 2], picture[6, 6], picture[6, 10]] == [1, 2, 3, 4,
                                                                                                         5, 0]
 
 
 def test_thinning_keeps_the_first_and_the_last():
-    assert _thinned(list(range(200)), 4) == [0, 66, 133, 199] and _thinned([1, 2], 4) == [1, 2]
+    assert thinned(list(range(200)), 4) == [0, 66, 133, 199] and thinned([1, 2], 4) == [1, 2]

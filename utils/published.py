@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-__all__ = ["Published", "rows"]
+__all__ = ["Published", "rows", "RANDOM_LABELS", "LOGISTIC_REGRESSION"]
 
 #: network, method, dataset : str; error_percent, compression : float; sparsity_percent : tuple by layer.
 Published = namedtuple("Published", "network method dataset error_percent sparsity_percent compression")
@@ -32,6 +32,25 @@ _VGG_LIKE = tuple(
     for method, error, compression in (("Binary dropout", dense, 1), ("SparseVD", sparse, sparse_compression)))
 
 _ROWS = _LENETS + _VGG_LIKE
+
+_RandomLabels = namedtuple("_RandomLabels", "network method dataset train_accuracy test_accuracy sparsity_percent")
+
+#: The same, table 2.
+RANDOM_LABELS = tuple(
+    _RandomLabels(network, method, dataset, train, 0.1, sparsity)
+    for network, dataset in (("LeNet-300-100", "mnist"), ("VGG-like", "cifar10"))
+    for method, train, sparsity in (("Binary dropout", 1.0, None), ("SparseVD", 0.1, 100.0)))
+
+_LogisticRegression = namedtuple("_LogisticRegression", "dataset method test_accuracy sparsity_percent")
+
+#: The authors' poster at a workshop in 2016. Its RVM (relevance vector machine) has no figures for MNIST.
+LOGISTIC_REGRESSION = tuple(
+    _LogisticRegression(dataset, method, accuracy, sparsity)
+    for dataset, *columns in (
+        ("mnist", (0.926, 69.8), (0.919, 57.8)),
+        ("digits-8x8", (0.948, 75.4), (0.955, 38.0), (0.945, 74.6)),
+        ("digits-8x8-noise", (0.930, 87.6), (0.937, 55.9), (0.846, 85.7)))
+    for method, (accuracy, sparsity) in zip(("SparseVD", "L1", "RVM"), columns))
 
 
 def rows(network=None, method=None):

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from nets.sparsity import masked_weights
 from utils import files
 
-__all__ = ["Snapshots"]
+__all__ = ["Snapshots", "kept", "thinned", "tiled", "color_scale"]
 
 PIECE = 100         # rows and columns of the dense layer that are shown
 FILTERS = 64        # filters that are shown, at most
@@ -53,17 +53,12 @@ class Snapshots:
 
     def draw(self):
         """Draws `filters` and `dense` of all epochs kept, each as PNG and GIF; returns the paths."""
-        kept = {int(os.path.basename(path)[6:-4]): files.read_arrays(path)
-                for path in glob.glob(os.path.join(self._folder, "epoch-*.npz"))}
-        epochs = sorted(kept)
-        paths = []
-        for name, layout in (("filters", _tiled), ("dense", np.asarray)):
-            pictures = [layout(kept[epoch][name]) for epoch in epochs]
-            # One scale for all epochs; the largest percent of the weights is cut off lest the rest be pale.
-            scale = max((np.quantile(np.abs(picture[picture != 0]), 0.99) for picture in pictures if picture.any()),
-                        default=1.0)
+        epochs, paths = kept(self._folder), []
+        for name, layout in (("filters", tiled), ("dense", np.asarray)):
+            pictures = [layout(arrays[name]) for arrays in epochs.values()]
+            scale = color_scale(pictures)
             frames = [_frame(picture / scale, f"epoch {epoch}") for epoch, picture in zip(epochs, pictures)]
-            paths += [self._draw_gif(name, _thinned(frames, FRAMES)), self._draw_png(name, _thinned(frames, PANELS))]
+            paths += [self._draw_gif(name, thinned(frames, FRAMES)), self._draw_png(name, thinned(frames, PANELS))]
         return paths
 
     def _draw_gif(self, name, frames):
@@ -84,12 +79,24 @@ class Snapshots:
         return path
 
 
-def _thinned(items, count):
+def kept(folder):
+    """What `Snapshots` kept in a folder: {epoch: {"filters": array, "dense": array}}, by epoch."""
+    return {int(os.path.basename(path)[6:-4]): files.read_arrays(path)
+            for path in sorted(glob.glob(os.path.join(folder, "epoch-*.npz")))}
+
+
+def color_scale(pictures):
+    """What the deepest colour stands for, in all pictures; the largest percent is cut off lest the rest be pale."""
+    return max((np.quantile(np.abs(picture[picture != 0]), 0.99) for picture in pictures if picture.any()),
+               default=1.0)
+
+
+def thinned(items, count):
     """At most `count` of the items, evenly, the first and the last among them."""
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, min(count, len(items)))]
 
 
-def _tiled(filters):
+def tiled(filters):
     """Filters (count, channels, rows, columns) as one picture (rows, columns), their channels averaged, in a grid."""
     filters = np.pad(filters.mean(axis=1), ((0, 0), (1, 1), (1, 1)))
     columns = int(np.ceil(np.sqrt(len(filters))))

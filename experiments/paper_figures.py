@@ -1,0 +1,209 @@
+"""Draws the paper's figures from what is measured here, as PNG and PDF.
+
+    python experiments/paper_figures.py                       all figures, to figures/
+    python experiments/paper_figures.py --figure 1 3          some of them
+
+1    approximations of KL(q || p) against Monte Carlo, and the refit of the paper's k1, k2, k3
+2    additive and multiplicative noise: lower bound and sparsity by epoch, and the variance of the gradient
+3    error and compression of VGG-like networks by their width k
+4    filters of the first convolution, and a piece of the first dense layer, as training goes on
+
+All but the first are drawn from the runs under results/. What is missing there is said, with the command that makes it.
+"""
+
+import argparse
+import glob
+import os
+
+import _setup  # noqa: F401  must come first: prepares Theano
+
+import numpy as np
+import seaborn
+import theano
+from matplotlib.figure import Figure
+from scipy.optimize import curve_fit
+from tabulate import tabulate
+
+from nets import kl
+from utils import cli, files, published, results, snapshots
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="experiments/paper_figures.py", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--figure", type=int, nargs="+", choices=tuple(FIGURES), default=tuple(FIGURES), metavar="N",
+        help="which figures to draw (default: all)")
+    add("--results", default="results", metavar="FOLDER", help="where the runs' folders are (default: results)")
+    add("--output", default="figures", metavar="FOLDER", help="where the figures go (default: figures)")
+    args = parser.parse_args()
+    with files.writing(args.output):
+        os.makedirs(args.output, exist_ok=True)
+    for number in args.figure:
+        name, draw = FIGURES[number]
+        # Type 42 keeps a PDF's text as text; without the date, the same figure is the same file.
+        with seaborn.axes_style("whitegrid", {"pdf.fonttype": 42}), seaborn.color_palette("colorblind"):
+            figure, text = draw(args.results)
+            if figure:
+                save(figure, os.path.join(args.output, name))
+                text += f"\n\nIn {os.path.join(args.output, name)}.png and .pdf"
+        print(f"Figure {number}: {text}\n")
+
+
+def save(figure, path):
+    for extension, keywords in (("png", {"dpi": 130}), ("pdf", {"metadata": {"CreationDate": None}})):
+        with files.atomic_write(f"{path}.{extension}") as file:
+            figure.savefig(file, format=extension, **keywords)
+
+
+def draw_kl(folder):
+    log_alpha = np.linspace(-8, 8, 81)
+    small = log_alpha[log_alpha <= 0]
+    sampled = kl.monte_carlo(log_alpha)
+    paper, kingma = evaluated(kl.molchanov_2017, log_alpha), evaluated(kl.kingma_2015, small)
+    constants = kl.K1, kl.K2, kl.K3
+    fitted, _ = curve_fit(approximation, log_alpha, sampled, p0=constants)
+    text = "distance from Monte Carlo, and the paper's constants fitted anew\n\n" + tabulate([
+        ("Molchanov et al. (2017)", *constants, abs(paper - sampled).max()),
+        ("the same, fitted here", *fitted, abs(approximation(log_alpha, *fitted) - sampled).max()),
+        ("difference", *(fitted - constants)),
+        ("Kingma et al. (2015), alpha <= 1", None, None, None, abs(kingma - sampled[:len(small)]).max())],
+        ("Approximation of KL", "k1", "k2", "k3", "Largest distance"), floatfmt=".5f")
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(log_alpha, -sampled, ".", color="0.4", label="Monte Carlo, 1,000,000 samples")
+    axes.plot(log_alpha, -paper, label="Molchanov et al. (2017), eq. 14")
+    axes.plot(small, -kingma, "--", label=r"Kingma et al. (2015), $\alpha \leq 1$")
+    axes.set(xlabel=r"$\log \alpha$", ylabel=r"$-$KL$(q\,||\,p)$, nats")
+    axes.legend()
+    return figure, text
+
+
+def approximation(log_alpha, k1, k2, k3):
+    """Equation 14 with the constant C = -k1, for constants to be fitted."""
+    return k1 - k1 / (1 + np.exp(-(k2 + k3 * log_alpha))) + 0.5 * np.log1p(np.exp(-log_alpha))
+
+
+def evaluated(divergence, log_alpha):
+    return theano.function([], divergence(log_alpha), mode="FAST_COMPILE")()
+
+
+NOISES = {"SparseVD": "additive noise (paper)", "SparseVD, multiplicative noise": "multiplicative noise"}
+
+
+def draw_noises(folder):
+    """The longest pair of runs that differ in the parameterization only, and the measured variances."""
+    groups = {(group.epochs, *group[:1], *group[2:-1], group.method): group for group in results.collect(folder)}
+    pairs = [[groups[key], groups[(*key[:-1], list(NOISES)[1])]] for key in sorted(groups)
+             if key[-1] == "SparseVD" and (*key[:-1], list(NOISES)[1]) in groups]
+    variances = sorted(glob.glob(os.path.join(folder, "*", "gradient_variance.json")))
+    missing = []
+    if not pairs:
+        missing.append("two runs of as many epochs, such as python experiments/lenet_300_100.py, and the same with "
+                       "--parameterization multiplicative")
+    if not variances:
+        missing.append("python experiments/gradient_variance.py")
+    if missing:
+        return None, f"not drawn, it needs {'; and '.join(missing)}"
+
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    bounds, sparsities, ratios = figure.subplots(1, 3)
+    lines = []
+    for number, group in enumerate(pairs[-1]):
+        histories = [results.history(summary["folder"]) for summary in group.summaries]
+        epochs = [row["epoch"] for row in histories[0]]
+        bound = np.mean([[-row["train_loss"] for row in rows] for rows in histories], axis=0)
+        sparsity = np.mean([[100 - 100 / row["compression"] for row in rows] for rows in histories], axis=0)
+        bounds.plot(epochs, bound, color=f"C{number}", label=NOISES[group.method])
+        sparsities.plot(epochs, sparsity, color=f"C{number}", label=NOISES[group.method])
+        lines.append((NOISES[group.method], len(histories), bound[-1], sparsity[-1],
+                      np.mean([summary["test_error_percent"] for summary in group.summaries])))
+    bounds.set(xlabel="epoch", ylabel="lower bound, nats per training image",
+               ylim=(min(bounds.get_lines()[0].get_ydata()[len(epochs) // 10:]) * 2, 0))
+    sparsities.set(xlabel="epoch", ylabel="sparsity of all weights, %", ylim=(0, 101))
+    rows = files.read_json(variances[0])["rows"]
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        own = [row for row in rows if row["layer"] == layer]
+        found = [row["multiplicative"] / row["additive"] for row in own]
+        ratios.plot([row["epoch"] for row in own], found, ".-", label=layer)
+        lines.append((f"gradient variance ratio, {layer}", "", f"after epoch 0: {found[0]:.3g}",
+                      f"median: {np.median(found):.3g}", f"last: {found[-1]:.3g}"))
+    ratios.set(xlabel="epoch", ylabel="gradient variance, multiplicative / additive", yscale="log")
+    for axes in (bounds, sparsities, ratios):
+        axes.legend()
+    group = pairs[-1][0]
+    figure.suptitle(f"{group.network}, {group.dataset}, {group.epochs} epochs")
+    return figure, (f"{group.network} on {group.dataset}, {group.epochs} epochs\n\n" + tabulate(
+        lines, ("", "Runs", "Lower bound", "Sparsity %", "Test error %"), floatfmt=".4g"))
+
+
+def draw_vgg_like(folder):
+    groups = [group for group in results.collect(folder) if group.network.startswith("VGG-like")
+              and "random" not in group.dataset]
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True)
+    drawn = []
+    for column, (dataset, title) in enumerate((("cifar10", "CIFAR-10"), ("cifar100-coarse", "CIFAR-100, coarse"))):
+        for number, method in enumerate(("Binary dropout", "SparseVD")):
+            for row, key in enumerate(("error_percent", "compression")):
+                if row and method != "SparseVD":
+                    continue
+                points = [(width(point.network), getattr(point, key)) for point in published.rows(method=method)
+                          if point.dataset == dataset and point.network.startswith("VGG")]
+                panels[row, column].plot(*zip(*points), "o--", color=f"C{number}", label=f"{method}, paper")
+                for group in groups:
+                    if group.method == method and group.dataset.split(" (")[0] == dataset:
+                        name = key if row else "test_error_percent"
+                        mean = np.mean([summary[name] for summary in group.summaries])
+                        panels[row, column].plot(width(group.network), mean, "*", markersize=14, color=f"C{number}",
+                                                 label=f"{method}, here: {group.dataset}, {group.epochs} epochs")
+                        drawn.append(group)
+        panels[0, column].set(title=title, ylabel="test error, %")
+        panels[1, column].set(xlabel="width k", ylabel="compression", yscale="log", xticks=(0.25, 0.5, 1, 1.5))
+        panels[1, column].yaxis.set_major_formatter("{x:g}x")
+        panels[1, column].yaxis.set_minor_formatter("{x:g}x")
+    for axes in panels.flat:
+        axes.legend(fontsize="small")
+    count = len({id(group) for group in drawn})
+    return figure, f"{count} kinds of runs of ours beside the paper's" + (
+        "" if count else "; python experiments/vgg_like.py --pretrain binary-dropout makes some")
+
+
+def width(network):
+    return float(network.split("k = ")[1])
+
+
+PANELS = 4
+
+
+def draw_weights(folder):
+    found = [path for path in sorted(glob.glob(os.path.join(folder, "*", "snapshots")))
+             if glob.glob(os.path.join(path, "epoch-*.npz"))]
+    if not found:
+        return None, "not drawn, it needs a run with --snapshots"
+    figure = Figure(figsize=(2.6 * PANELS, 5.4 * len(found)), layout="constrained")
+    for part, path in zip(np.atleast_1d(figure.subfigures(len(found), 1)), found):
+        config = files.read_json(os.path.join(os.path.dirname(path), "config.json"))["settings"]
+        part.suptitle(f"{config['network']}, {config['data']}: the first filters, a piece of the first dense layer "
+                      "(white: pruned)")
+        kept = snapshots.kept(path)
+        epochs = snapshots.thinned(list(kept), PANELS)
+        for row, (name, layout) in zip(part.subplots(2, PANELS, squeeze=False),
+                                       (("filters", snapshots.tiled), ("dense", np.asarray))):
+            pictures = [layout(kept[epoch][name]) for epoch in epochs]
+            scale = snapshots.color_scale(pictures)
+            for axes, epoch, picture in zip(row, epochs, pictures):
+                axes.imshow(np.ma.masked_equal(picture, 0), cmap="RdBu_r", vmin=-scale, vmax=scale,
+                            interpolation="nearest")
+                axes.set(xticks=(), yticks=(), title=f"epoch {epoch}")
+    return figure, f"weights of {', '.join(os.path.basename(os.path.dirname(path)) for path in found)}"
+
+
+#: number : (the files' name, callable(results folder) -> (Figure or None, what to print))
+FIGURES = {1: ("figure1_kl", draw_kl), 2: ("figure2_noise", draw_noises), 3: ("figure3_vgg_like", draw_vgg_like),
+           4: ("figure4_weights", draw_weights)}
+
+
+if __name__ == "__main__":
+    cli.main(main)

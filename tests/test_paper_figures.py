@@ -1,0 +1,76 @@
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import script
+from utils import files
+
+
+def write_run(folder, method="SparseVD", network="LeNet-300-100", dataset="mnist", losses=(1.0, 0.5), **values):
+    folder.mkdir(parents=True)
+    summary = dict(network=network, method=method, dataset=dataset, epochs=len(losses), threshold=3.0, seed=1,
+                   test_error_percent=2.0, sparsity_percent=dict(dense1=99.0), compression=100.0)
+    (folder / "summary.json").write_text(json.dumps({**summary, **values}))
+    (folder / "history.csv").write_text("epoch,train_loss,compression\n" + "".join(
+        f"{number},{loss},{4.0 * number}\n" for number, loss in enumerate(losses, 1)))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """All figures of made-up runs: the folder, and what was printed."""
+    folder = tmp_path_factory.mktemp("figures")
+    runs = folder / "results"
+    write_run(runs / "additive")
+    write_run(runs / "additive-2", seed=2, losses=(0.9, 0.3))
+    write_run(runs / "short", losses=(1.0,))
+    write_run(runs / "multiplicative", "SparseVD, multiplicative noise", losses=(2.0, 1.5))
+    write_run(runs / "vgg", network="VGG-like, k = 0.25", dataset="cifar10 (q75)", test_error_percent=20.0)
+    (runs / "additive" / "gradient_variance.json").write_text(json.dumps({"rows": [
+        dict(epoch=epoch, layer="dense1", additive=1e-9, multiplicative=2e-9 * 10 ** epoch) for epoch in (0, 1, 2)]}))
+    (runs / "additive" / "snapshots").mkdir()
+    (runs / "additive" / "config.json").write_text(json.dumps({"settings": dict(network="LeNet", data="mnist")}))
+    for epoch in range(6):
+        weights = np.full((4, 1, 5, 5), epoch - 2.5, "float32")
+        files.write_arrays(runs / "additive" / "snapshots" / f"epoch-{epoch:04d}.npz",
+                           {"filters": weights, "dense": weights.reshape(10, 10)})
+    result = subprocess.run(script("paper_figures", "--results", runs, "--output", folder / "out"),
+                            capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return folder / "out", result.stdout
+
+
+@pytest.mark.parametrize("name", ["figure1_kl", "figure2_noise", "figure3_vgg_like", "figure4_weights"])
+def test_each_figure_is_a_picture_and_a_pdf(drawn, name):
+    folder, _ = drawn
+    with Image.open(folder / f"{name}.png") as png:
+        colors = np.asarray(png.convert("RGB")).reshape(-1, 3)
+        assert png.width > 600 and len(np.unique(colors, axis=0)) > 50
+    assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_refit_is_nearer_to_monte_carlo_than_the_published_constants(drawn):
+    lines = drawn[1].splitlines()
+    paper, fitted = (next(line for line in lines if line.startswith(name)).split()[-4:]
+                     for name in ("Molchanov et al.", "the same, fitted"))
+    assert paper[:3] == ["0.63576", "1.87320", "1.48695"]
+    assert float(fitted[3]) < float(paper[3]) < 0.01
+    np.testing.assert_allclose(np.float64(fitted[:3]), np.float64(paper[:3]), atol=0.05)
+
+
+def test_the_noises_are_compared_over_runs_of_as_many_epochs(drawn):
+    lines = [line.split() for line in drawn[1].splitlines()]
+    additive = next(line for line in lines if line[:2] == ["additive", "noise"])
+    multiplicative = next(line for line in lines if line[:2] == ["multiplicative", "noise"])
+    assert additive[3:] == ["2", "-0.4", "87.5", "2.0"] and multiplicative[2:] == ["1", "-1.5", "87.5", "2.0"]
+    assert "after epoch 0: 2 " in drawn[1] and "median: 20 " in drawn[1] and "last: 200" in drawn[1]
+
+
+def test_what_is_missing_is_said(tmp_path):
+    result = subprocess.run(script("paper_figures", "--figure", 2, 4, "--results", tmp_path, "--output", tmp_path / "out"),
+                            capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert "--parameterization multiplicative; and python experiments/gradient_variance.py" in result.stdout
+    assert "a run with --snapshots" in result.stdout and not list((tmp_path / "out").iterdir())

@@ -25,12 +25,23 @@ def test_classifiers_find_the_features_that_matter(dataset, classifier):
     assert found["test_accuracy"] > 0.95 and 20 < found["sparsity_percent"] < 95
 
 
+def test_ard_is_left_out_where_it_takes_hours(dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sparse_baselines, "FEW_IMAGES", 400)
+    (tmp_path / "summary.json").write_text(json.dumps(dict(method="SparseVD", test_error_percent=4.5,
+                                                           sparsity_percent_total=66.6)))
+    sparse_baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
+    output = capsys.readouterr().out
+    assert "ARD is left out" in output and "400 images" in output
+    found = json.loads((tmp_path / "baselines.json").read_text())
+    assert list(found) == ["L1, scikit-learn"] and found["L1, scikit-learn"]["test_accuracy"] > 0.95
+
+
 def test_results_stand_beside_the_runs(dataset, tmp_path, capsys):
     (tmp_path / "summary.json").write_text(json.dumps(dict(method="SparseVD", test_error_percent=4.5,
                                                            sparsity_percent_total=66.6)))
     sparse_baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].split() == ["SparseVD", "0.955", "66.6"]
+    assert lines[4].split() == ["SparseVD", "0.955", "66.6"]
     found = json.loads((tmp_path / "baselines.json").read_text())
-    for line, result in zip(lines[3:5], found.values(), strict=True):
+    for line, result in zip(lines[5:7], found.values(), strict=True):
         assert f"{result['test_accuracy']:.3f}" in line and f"{result['sparsity_percent']:.1f}" in line

@@ -1,86 +1,152 @@
-"""Training steps of the paper's networks: this project's Ops against the plain Theano graph, one thread against all.
+"""Training steps and predictions of the paper's networks: this project, the plain Theano graph, other frameworks.
 
-Each variant trains in a process of its own, on random images in batches of 100; the variants take turns. Reported are
-medians over all steps, and the ratio to the first variant.
+Each variant runs in a process of its own, on random images in batches of 100; the variants take turns. Reported are
+medians over all steps of all rounds. The floor is the time that the step's products of matrices take at the rate of the
+BLAS, measured in the same run.
 
     python benchmarks/training_step.py                            LeNet-300-100, LeNet-5-Caffe, VGG-like (k = 0.25)
     python benchmarks/training_step.py --network lenet-5-caffe --rounds 5
+    python benchmarks/training_step.py --copies 2                 two trainings at a time, on the same cores
+    python benchmarks/training_step.py --peers PYTHON             PyTorch and JAX too, with a Python that has them:
+                                                                  see benchmarks/requirements.txt
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
+import peers
 
-NETWORKS = ("lenet-300-100", "lenet-5-caffe", "vgg-like")
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
 METHODS = ("sparse-vd", "binary-dropout")
-VARIANTS = {"Ops": ("ops", {}), "plain graph": ("plain", {}), "Ops, 1 thread": ("ops", {"OMP_NUM_THREADS": "1"}),
-            "plain graph, 1 thread": ("plain", {"OMP_NUM_THREADS": "1"})}
+STEPS = {"lenet-300-100": 200, "lenet-5-caffe": 60, "vgg-like": 10}
+#: name : (whether with the project's Ops, environment)
+VARIANTS = {"this project": (True, {}), "plain graph": (False, {}),
+            "this project, 1 thread": (True, {"OMP_NUM_THREADS": "1"}),
+            "plain graph, 1 thread": (False, {"OMP_NUM_THREADS": "1"})}
 WARM_UP = 3
 
 
-def measure(network, method, graph, steps):
-    """Trains on random images; prints the seconds of compilation and of each step as JSON."""
+def measure(network, method, with_ops, steps):
+    """Trains on random images; prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s."""
     import nets  # noqa: F401
     import numpy as np
     from nets import architectures, methods, ops
     from utils.training import Trainer, seed_generators
 
-    ops.use_plain_graph(graph == "plain")
+    ops.use_plain_graph(not with_ops)
     seed_generators(1)
     method = {"sparse-vd": methods.sparse_vd, "binary-dropout": methods.binary_dropout}[method]()
-    shape = (3, 32, 32) if network == "vgg-like" else (1, 28, 28)
     net = {"lenet-300-100": lambda: architectures.lenet_300_100(method),
            "lenet-5-caffe": lambda: architectures.lenet_5_caffe(method),
            "vgg-like": lambda: architectures.vgg_like(method, k=0.25)}[network]()
+    images, labels = peers.batch(network)
+    if network == "lenet-300-100":
+        images = images.reshape(-1, 1, 28, 28)
+    order = np.arange(len(images))
     began = time.perf_counter()
-    trainer = Trainer(net, num_examples=60000)
+    trainer = Trainer(net, num_examples=peers.NUM_EXAMPLES)
+    trainer.train_epoch(images, labels, len(images), order, peers.RATE, 1.0)
     compilation = time.perf_counter() - began
 
-    generator = np.random.default_rng(1)
-    images = generator.standard_normal((100, *shape), dtype="float32")
-    labels, order = generator.integers(0, 10, 100).astype("int32"), np.arange(100)
+    found = []
+    for function in (lambda: trainer.train_epoch(images, labels, len(images), order, peers.RATE, 1.0),
+                     lambda: trainer.evaluate(images, labels)):
+        seconds = []
+        for _ in range(WARM_UP + steps):
+            began = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - began)
+        found.append(seconds[WARM_UP:])
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([compilation, *found, memory, blas_rate()]))
+
+
+def blas_rate(size=2000, repetitions=10):
+    """GFLOP/s of a product of square matrices, the median of several."""
+    import numpy as np
+    import theano
+    import theano.tensor as T
+
+    left, right = (theano.shared(np.ones((size, size), "float32")) for _ in range(2))
+    product = theano.shared(np.zeros((size, size), "float32"))
+    multiply = theano.function([], updates=[(product, T.dot(left, right))])
     seconds = []
-    for step in range(WARM_UP + steps):
+    for _ in range(WARM_UP + repetitions):
         began = time.perf_counter()
-        trainer.train_epoch(images, labels, 100, order, 1e-3, 1.0)
+        multiply()
         seconds.append(time.perf_counter() - began)
-    print(json.dumps([compilation, seconds[WARM_UP:]]))
+    return 2 * size ** 3 / np.median(seconds[WARM_UP:]) / 1e9
+
+
+def run(command, environment, copies):
+    """What each of several processes of a command prints, started together."""
+    started = [subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={**os.environ, **environment}) for _ in range(copies)]
+    found = []
+    for process in started:
+        output, errors = process.communicate()
+        if process.returncode:
+            print(f"left out: {' '.join(command[1:4])} ({(errors.strip().splitlines() or ['?'])[-1]})", file=sys.stderr)
+        else:
+            found.append(json.loads(output.splitlines()[-1]))
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=NETWORKS, nargs="+", default=NETWORKS, help="what to train (default: all)")
-    parser.add_argument("--method", choices=METHODS, default="sparse-vd", help="(default: sparse-vd)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
-    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--network", choices=tuple(STEPS), nargs="+", default=tuple(STEPS), help="what to train (default: all)")
+    add("--method", choices=METHODS, default="sparse-vd", help="(default: sparse-vd; the peers have no other)")
+    add("--variant", choices=tuple(VARIANTS), nargs="+", default=tuple(VARIANTS)[:2], help="(default: the first two)")
+    add("--rounds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
+    add("--copies", type=int, default=1, metavar="N", help="processes of a variant that run together (default: 1)")
+    add("--peers", metavar="PYTHON", help="a Python that has torch and jax")
+    add("--json", metavar="FILE", help="write all that was measured to a file")
+    add("--measure", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        network, method, graph, steps = args.measure
-        return measure(network, method, graph, int(steps))
+        network, method, with_ops, steps = args.measure
+        return measure(network, method, with_ops == "True", int(steps))
 
     import numpy as np
     from tabulate import tabulate
 
-    rows = []
+    rows, everything = [], {}
     for network in args.network:
-        steps = {"lenet-300-100": 200, "lenet-5-caffe": 60, "vgg-like": 10}[network]
-        found = {name: [] for name in VARIANTS}
+        commands = {name: ([sys.executable, __file__, "--measure", network, args.method, str(VARIANTS[name][0]),
+                            str(STEPS[network])], VARIANTS[name][1]) for name in args.variant}
+        if args.peers:
+            script = os.path.join(HERE, "peers.py")
+            commands.update((name, ([args.peers, script, name, network, str(STEPS[network])], {}))
+                            for name in peers.PEERS)
+        found = {name: [] for name in commands}
         for _ in range(args.rounds):
-            for name, (graph, environment) in VARIANTS.items():
-                result = subprocess.run(
-                    [sys.executable, __file__, "--measure", network, args.method, graph, str(steps)], text=True,
-                    stdout=subprocess.PIPE, check=True, env={**os.environ, **environment})
-                found[name].append(json.loads(result.stdout.splitlines()[-1]))
-        medians = {name: np.median([times for _, times in runs]) for name, runs in found.items()}
-        rows += [(network, name, 1e3 * median, median / medians["Ops"],
-                  np.median([compilation for compilation, _ in found[name]])) for name, median in medians.items()]
-    print(tabulate(rows, ("Network", "Variant", "ms a step", "ratio", "s to compile"), "github", floatfmt=".2f"))
+            for name, (command, environment) in commands.items():
+                found[name] += run(command, environment, args.copies)
+        found = {name: runs for name, runs in found.items() if runs}
+        everything[network] = found
+        rate = np.median([own[4] for runs in found.values() for own in runs if len(own) > 4])
+        floor = peers.flops(network) / rate / 1e9
+        first = None
+        for name, runs in found.items():
+            step, prediction = (np.median([seconds for own in runs for seconds in own[part]]) for part in (1, 2))
+            first = first or step
+            rows.append((network, name, 1e3 * step, step / first, step / floor if args.method == "sparse-vd" else None,
+                         1e3 * prediction, np.median([own[0] for own in runs]), max(own[3] for own in runs)))
+        print(f"{network}: {rate:.0f} GFLOP/s, floor {1e3 * floor:.2f} ms", file=sys.stderr)
+    print(tabulate(rows, ("Network", "Variant", "ms a step", "ratio to first", "to floor", "ms a prediction",
+                          "s to first step", "peak MiB"), "github",
+                   floatfmt=("", "", ".2f", ".2f", ".2f", ".2f", ".1f", ".0f")))
+    if args.json:
+        with open(args.json, "w") as file:
+            json.dump(everything, file)
 
 
 if __name__ == "__main__":

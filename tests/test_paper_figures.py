@@ -69,8 +69,8 @@ def test_the_noises_are_compared_over_runs_of_as_many_epochs(drawn):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    result = subprocess.run(script("paper_figures", "--figure", 2, 4, "--results", tmp_path, "--output", tmp_path / "out"),
-                            capture_output=True, text=True, timeout=300)
+    flags = "--figure", 2, 4, "--results", tmp_path, "--output", tmp_path / "out"
+    result = subprocess.run(script("paper_figures", *flags), capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     assert "--parameterization multiplicative; and python experiments/gradient_variance.py" in result.stdout
     assert "a run with --snapshots" in result.stdout and not list((tmp_path / "out").iterdir())

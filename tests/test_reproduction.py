@@ -17,8 +17,8 @@ def jobs(monkeypatch):
     monkeypatch.chdir(ROOT)
     job = reproduction.Job("a-seed1", "lenet", "logistic_regression", "digits-8x8", ("--seed", "3"), 200, 1, 1)
     monkeypatch.setattr(reproduction, "JOBS", (
-        job, job._replace(name="b-seed1", flags=("--learning-rate", "0")), job._replace(name="c-seed1", table="vgg-like"),
-        job._replace(name="d-seed1", quick_epochs=None)))
+        job, job._replace(name="b-seed1", flags=("--learning-rate", "0")),
+        job._replace(name="c-seed1", table="vgg-like"), job._replace(name="d-seed1", quick_epochs=None)))
 
 
 def test_missing_runs_are_planned_and_trained_and_failures_named(jobs, tmp_path, capfd):

@@ -1,0 +1,239 @@
+"""The same training step, with SparseVD, in PyTorch and in JAX: what `training_step.py` compares this project with.
+
+Formulas, networks, batch and optimizer are those of `nets/`, written the way that each framework suggests. It is run by
+`training_step.py --peers PYTHON`, with a Python of its own that has torch and jax (benchmarks/requirements.txt).
+"""
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+
+CLIP, EPSILON, THRESHOLD, NUM_EXAMPLES, BATCH, RATE = 8.0, 1e-8, 3.0, 60000, 100, 1e-3
+K1, K2, K3 = 0.63576, 1.87320, 1.48695
+
+
+def networks():
+    """name : (shape of an image, layers from the first on)"""
+    vgg, k = [], 0.25
+    for convolutions, filters in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        vgg += [("conv", round(filters * k), 3, 1), ("norm",), ("relu",)] * convolutions + [("pool",)]
+    return {
+        "lenet-300-100": ((784,), [("dense", 300), ("relu",), ("dense", 100), ("relu",), ("dense", 10)]),
+        "lenet-5-caffe": ((1, 28, 28), [
+            ("conv", 20, 5, 0), ("relu",), ("pool",), ("conv", 50, 5, 0), ("relu",), ("pool",),
+            ("dense", 500), ("relu",), ("dense", 10)]),
+        "vgg-like": ((3, 32, 32), [*vgg, ("dense", 128), ("norm",), ("relu",), ("dense", 10)]),
+    }
+
+
+def shapes(name):
+    """The layers of a network, each with the shape of its input and of its weights (None without)."""
+    shape, layers = networks()[name]
+    for kind, *arguments in layers:
+        if kind == "conv":
+            filters, size, pad = arguments
+            yield kind, arguments, shape, (filters, shape[0], size, size)
+            shape = (filters, *(side + 2 * pad - size + 1 for side in shape[1:]))
+        elif kind == "dense":
+            yield kind, arguments, shape, (int(np.prod(shape)), arguments[0])
+            shape = (arguments[0],)
+        else:
+            yield kind, arguments, shape, None
+            shape = (shape[0], shape[1] // 2, shape[2] // 2) if kind == "pool" else shape
+
+
+def flops(name):
+    """Floating point operations of a step in products of matrices: mean and variance, forward and both gradients."""
+    total, first = 0, True
+    for kind, arguments, shape, weights in shapes(name):
+        if weights:
+            positions = 1
+            if kind == "conv":
+                positions = np.prod([side + 2 * arguments[2] - arguments[1] + 1 for side in shape[1:]])
+            products = 2 * (2 if first else 3)  # nobody needs the gradient to the images
+            total += products * 2 * BATCH * int(np.prod(weights)) * int(positions)
+            first = False
+    return total
+
+
+def initial(name, generator):
+    """theta, log sigma^2 and biases of each layer that has weights; scale and shift of each that normalizes."""
+    found = []
+    for kind, arguments, shape, weights in shapes(name):
+        if weights:
+            fan = 2 / np.sqrt(np.prod(weights[1:])) if kind == "conv" else 0.01
+            units = weights[0] if kind == "conv" else weights[1]
+            found.append([(fan * generator.standard_normal(weights)).astype("float32"),
+                          np.full(weights, -10, "float32"), np.zeros(units, "float32")])
+        elif kind == "norm":
+            found.append([np.ones(shape[0], "float32"), np.zeros(shape[0], "float32")])
+        else:
+            found.append([])
+    return found
+
+
+def pytorch(name, compiled):
+    import torch
+    import torch.nn.functional as F
+
+    params = [[torch.tensor(array, requires_grad=True) for array in layer]
+              for layer in initial(name, np.random.default_rng(1))]
+    layers = list(shapes(name))
+    running = [[torch.zeros(len(layer[0])), torch.ones(len(layer[0]))] if kind == "norm" else None
+               for (kind, *_), layer in zip(layers, params)]
+
+    def forward(x, training):
+        kl = 0.0
+        for (kind, arguments, _, weights), own, averages in zip(layers, params, running):
+            if weights:
+                theta, log_sigma2, b = own
+                log_alpha = torch.clamp(log_sigma2 - torch.log(theta ** 2 + EPSILON), -CLIP, CLIP)
+                kept = theta * (log_alpha < THRESHOLD)
+                if kind == "conv":
+                    def linear(x, w):
+                        return F.conv2d(x, w, padding=arguments[2])
+                else:
+                    x = x.flatten(1)
+                    linear = torch.matmul
+                out = linear(x, kept)
+                if training:
+                    variance = linear(x ** 2, torch.exp(log_alpha) * theta ** 2)
+                    out = out + torch.sqrt(variance + EPSILON) * torch.randn_like(out)
+                    kl = kl + (K1 - K1 * torch.sigmoid(K2 + K3 * log_alpha) + 0.5 * F.softplus(-log_alpha)).sum()
+                x = out + (b[:, None, None] if kind == "conv" else b)
+            elif kind == "norm":
+                x = F.batch_norm(x, *averages, *own, training, 0.1, 1e-3)
+            else:
+                x = F.relu(x) if kind == "relu" else F.max_pool2d(x, 2)
+        return x, kl
+
+    flat = [tensor for layer in params for tensor in layer]
+    optimizer = torch.optim.Adam(flat, RATE)
+
+    def loss_of(x, labels):
+        logits, kl = forward(x, True)
+        return NUM_EXAMPLES * F.cross_entropy(logits, labels) + kl
+
+    def predict(x):
+        return forward(x, False)[0]
+
+    if compiled:
+        loss_of, predict = torch.compile(loss_of), torch.compile(predict)
+
+    def train(images, labels):
+        optimizer.zero_grad()
+        loss = loss_of(images, labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def run_prediction(images, labels):
+        with torch.no_grad():
+            return predict(images).numpy()
+
+    images, labels = batch(name)
+    return train, run_prediction, torch.tensor(images), torch.tensor(labels).long()
+
+
+def jax(name, compiled):
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    layers = list(shapes(name))
+    params = [[jnp.asarray(array) for array in layer] for layer in initial(name, np.random.default_rng(1))]
+
+    def forward(params, x, key, training):
+        kl = 0.0
+        for number, ((kind, arguments, _, weights), own) in enumerate(zip(layers, params)):
+            if weights:
+                theta, log_sigma2, b = own
+                log_alpha = jnp.clip(log_sigma2 - jnp.log(theta ** 2 + EPSILON), -CLIP, CLIP)
+                kept = theta * (log_alpha < THRESHOLD)
+                if kind == "conv":
+                    def linear(x, w):
+                        return lax.conv_general_dilated(x, w, (1, 1), [(arguments[2],) * 2] * 2)
+                else:
+                    x = x.reshape(len(x), -1)
+                    linear = jnp.matmul
+                out = linear(x, kept)
+                if training:
+                    variance = linear(x ** 2, jnp.exp(log_alpha) * theta ** 2)
+                    noise = jax.random.normal(jax.random.fold_in(key, number), out.shape)
+                    out = out + jnp.sqrt(variance + EPSILON) * noise
+                    kl += (K1 - K1 * jax.nn.sigmoid(K2 + K3 * log_alpha) + 0.5 * jax.nn.softplus(-log_alpha)).sum()
+                x = out + (b[:, None, None] if kind == "conv" else b)
+            elif kind == "norm":
+                # Running averages are left out: a few numbers a channel.
+                axes, shape = (0, *range(2, x.ndim)), (1, -1) + (1,) * (x.ndim - 2)
+                x = (x - x.mean(axes, keepdims=True)) * lax.rsqrt(x.var(axes, keepdims=True) + 1e-3)
+                x = x * own[0].reshape(shape) + own[1].reshape(shape)
+            elif kind == "relu":
+                x = jax.nn.relu(x)
+            else:
+                x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+        return x, kl
+
+    def loss_of(params, images, labels, key):
+        logits, kl = forward(params, images, key, True)
+        nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
+        return NUM_EXAMPLES * nll + kl
+
+    def step(state, images, labels):
+        params, means, squares, count, key = state
+        key, own = jax.random.split(key)
+        loss, gradients = jax.value_and_grad(loss_of)(params, images, labels, own)
+        count += 1
+        rate = RATE * jnp.sqrt(1 - 0.999 ** count) / (1 - 0.9 ** count)
+        means = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, means, gradients)
+        squares = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, squares, gradients)
+        params = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), params, means, squares)
+        return (params, means, squares, count, key), loss
+
+    step = jax.jit(step, donate_argnums=0)
+    predicted = jax.jit(lambda params, images: forward(params, images, None, False)[0])
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    state = [(params, zeros, jax.tree.map(jnp.zeros_like, params), jnp.float32(0), jax.random.key(1))]
+
+    def train(images, labels):
+        state[0], loss = step(state[0], images, labels)
+        return float(loss)
+
+    def predict(images, labels):
+        return np.asarray(predicted(state[0][0], images))
+
+    return train, predict, *map(jnp.asarray, batch(name))
+
+
+def batch(name):
+    generator = np.random.default_rng(1)
+    images = generator.standard_normal((BATCH, *networks()[name][0]), dtype="float32")
+    return images, generator.integers(0, 10, BATCH).astype("int32")
+
+
+PEERS = {"PyTorch": (pytorch, False), "torch.compile": (pytorch, True), "JAX": (jax, True)}
+
+
+def main(peer, name, steps, warm_up=3):
+    """Prints, as JSON: seconds to the end of the first step, of each step, of each prediction; peak memory in MiB."""
+    build, compiled = PEERS[peer]
+    began = time.perf_counter()
+    train, predict, images, labels = build(name, compiled)
+    train(images, labels)
+    compilation = time.perf_counter() - began
+    found = []
+    for function in (train, predict):
+        seconds = []
+        for _ in range(warm_up + steps):
+            began = time.perf_counter()
+            function(images, labels)
+            seconds.append(time.perf_counter() - began)
+        found.append(seconds[warm_up:])
+    print(json.dumps([compilation, *found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

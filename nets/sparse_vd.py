@@ -21,6 +21,7 @@ from nets import kl, ops
 from nets.conv import Convolution
 from nets.ops.conv import conv_pair
 from nets.ops.normal import NormalStream
+from nets.ops.posterior import posterior
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer", "PARAMETERIZATIONS"]
 
@@ -71,6 +72,7 @@ class SparseVDLayer(lasagne.layers.Layer):
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
         self.threshold = threshold
         self.train_clip = train_clip
+        self._posteriors = {}
         # As in Lasagne's own noise layers, the package-wide generator seeds the layer's.
         seed = lasagne.random.get_rng().randint(1, 2147462579)
         self._srng = NormalStream(seed) if ops.enabled() else MRG_RandomStreams(seed)
@@ -130,15 +132,30 @@ class SparseVDLayer(lasagne.layers.Layer):
 
     def get_kl(self, approximation=kl.molchanov_2017):
         """The sum of KL(q || p) over the layer's weights in nats, pruned ones included; a Theano scalar."""
+        if self._has_op() and approximation is kl.molchanov_2017:
+            return self._posterior()[2]
         return T.sum(approximation(self.get_log_alpha()))
 
+    def _has_op(self):
+        return ops.enabled() and self.parameterization == "additive"
+
+    def _posterior(self):
+        """theta of the kept weights, alpha theta^2, and the sum of KL, as training needs them: Theano expressions."""
+        if self._has_op():
+            # The same expressions each time, so that predictions and KL have one gradient in common.
+            constants = self.threshold, CLIP, EPSILON
+            if constants not in self._posteriors:
+                self._posteriors[constants] = posterior(self.W, self.log_sigma2, *constants)
+            return self._posteriors[constants]
+        log_alpha = self.get_log_alpha()
+        return self.W * self.get_mask(), T.exp(log_alpha) * T.sqr(self.W), T.sum(kl.molchanov_2017(log_alpha))
+
     def get_output_for(self, input, deterministic=False, **kwargs):
-        pruned = self.W * self.get_mask()
         if deterministic:
-            activation = self.linear(input, pruned)
+            activation = self.linear(input, self.W * self.get_mask())
         else:
-            mean, variance = self.linear_pair(input, pruned if self.train_clip else self.W,
-                                              T.exp(self.get_log_alpha()) * T.sqr(self.W))
+            pruned, variances, _ = self._posterior()
+            mean, variance = self.linear_pair(input, pruned if self.train_clip else self.W, variances)
             noise = self._srng.normal(mean.shape, dtype=mean.dtype)
             activation = mean + T.sqrt(variance + EPSILON) * noise
         if self.b is not None:

@@ -20,3 +20,11 @@ struct Contiguous {
     void* data() const { return PyArray_DATA(array); }
     npy_intp length(int axis) const { return PyArray_DIM(array, axis); }
 };
+
+// Whether two arrays are of one shape; otherwise false, with a Python exception set.
+static bool same_shape(const Contiguous& one, const Contiguous& other) {
+    if (PyArray_SAMESHAPE(one.array, other.array))
+        return true;
+    PyErr_SetString(PyExc_ValueError, "the operands are not of one shape");
+    return false;
+}

@@ -1,0 +1,118 @@
+"""What training needs of the weights' posterior N(theta, sigma^2), in one pass over them, and its gradient in another.
+
+Theano's own graph takes a dozen passes, and its rewrites make three products of matrices of the one that the gradient
+to the variances needs: each with another factor.
+"""
+
+import numpy as np
+import theano.tensor as T
+from theano.gof import Apply
+from theano.gradient import DisconnectedType
+
+from nets import kl
+from nets.ops.base import CppOp
+
+__all__ = ["posterior", "Posterior", "PosteriorGradient"]
+
+
+def posterior(theta, log_sigma2, threshold, clip, epsilon):
+    """theta of the kept weights, the variances alpha theta^2, and the sum of KL(q || p).
+
+    log alpha is log sigma^2 - log(theta^2 + epsilon), clipped to [-clip, clip], with gradient 0 outside.
+
+    Parameters
+    ----------
+    theta, log_sigma2 : Theano expressions
+        of one shape and dtype, float32 or float64
+    threshold, clip, epsilon : float
+
+    Returns
+    -------
+    list of Theano expressions
+        theta where log alpha < threshold and 0 elsewhere; alpha theta^2; the sum of :func:`nets.kl.molchanov_2017`, a
+        scalar
+
+    Raises
+    ------
+    ValueError
+        if theta and log_sigma2 are of other types.
+    """
+    return Posterior(float(threshold), float(clip), float(epsilon))(theta, log_sigma2)
+
+
+class _PosteriorOp(CppOp):
+    __props__ = ("threshold", "clip", "epsilon", "openmp")
+    source = "posterior.cpp"
+
+    def __init__(self, threshold, clip, epsilon):
+        super().__init__()
+        self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
+
+    def _call(self, function, node, inputs, outputs, sub):
+        dtype = f"npy_{node.inputs[0].dtype}"
+        values = (self.clip, self.epsilon, self.threshold, kl.K1, kl.K2, kl.K3)
+        constants = ", ".join(f"{dtype}({value!r})" for value in values)
+        arguments = ", ".join([*inputs, *(f"&{output}" for output in outputs)])
+        return (f"if (!posterior::{function}<{dtype}>(posterior::Constants<{dtype}>{{{constants}}}, {arguments})) "
+                + sub["fail"])
+
+    def _log_alpha(self, theta, log_sigma2):
+        unclipped = log_sigma2 - np.log(theta ** 2 + self.epsilon)
+        return unclipped, np.clip(unclipped, -self.clip, self.clip)
+
+
+class Posterior(_PosteriorOp):
+    """theta, log sigma^2 -> kept theta, variances, KL; see :func:`posterior`."""
+
+    def make_node(self, theta, log_sigma2):
+        theta, log_sigma2 = map(T.as_tensor_variable, (theta, log_sigma2))
+        if theta.type != log_sigma2.type or theta.dtype not in ("float32", "float64"):
+            raise ValueError(f"theta and log sigma^2 are of types {theta.type} and {log_sigma2.type}, not of one float")
+        return Apply(self, [theta, log_sigma2], [theta.type(), theta.type(), T.scalar(dtype=theta.dtype)])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0], shapes[0], ()]
+
+    def grad(self, inputs, output_gradients):
+        missing = [isinstance(gradient.type, DisconnectedType) for gradient in output_gradients]
+        zeros = T.zeros_like(inputs[0]), T.zeros_like(inputs[0]), T.zeros((), dtype=inputs[0].dtype)
+        gradients = [zero if gone else gradient for gradient, gone, zero in zip(output_gradients, missing, zeros)]
+        return PosteriorGradient(self.threshold, self.clip, self.epsilon)(*inputs, *gradients)
+
+    def perform(self, node, inputs, outputs):
+        theta, log_sigma2 = inputs
+        _, log_alpha = self._log_alpha(theta, log_sigma2)
+        divergence = kl.K1 - kl.K1 / (1 + np.exp(-(kl.K2 + kl.K3 * log_alpha))) + 0.5 * np.log1p(np.exp(-log_alpha))
+        outputs[0][0] = np.where(log_alpha < self.threshold, theta, 0).astype(theta.dtype)
+        outputs[1][0] = (np.exp(log_alpha) * theta ** 2).astype(theta.dtype)
+        outputs[2][0] = np.asarray(divergence.sum(dtype="float64"), theta.dtype)
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        return self._call("run_forward", node, inputs, outputs, sub)
+
+
+class PosteriorGradient(_PosteriorOp):
+    """theta, log sigma^2, gradients to kept theta, variances and KL -> gradients to theta and to log sigma^2."""
+
+    def make_node(self, theta, log_sigma2, *gradients):
+        gradients = [T.cast(gradient, theta.dtype) for gradient in gradients]
+        return Apply(self, [theta, log_sigma2, *gradients], [theta.type(), theta.type()])
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0], shapes[0]]
+
+    def perform(self, node, inputs, outputs):
+        theta, log_sigma2, to_kept, to_variance, to_kl = inputs
+        unclipped, log_alpha = self._log_alpha(theta, log_sigma2)
+        inside = unclipped == log_alpha
+        alpha, shifted = np.exp(log_alpha), theta ** 2 + self.epsilon
+        sigmoid = 1 / (1 + np.exp(-(kl.K2 + kl.K3 * log_alpha)))
+        by_kl = to_kl * inside * (-kl.K1 * kl.K3 * sigmoid * (1 - sigmoid) - 0.5 / (1 + alpha))
+        stays = np.where(inside, self.epsilon / shifted, 1)
+        d_theta = (np.where(log_alpha < self.threshold, to_kept, 0)
+                   + 2 * theta * (to_variance * alpha * stays - by_kl / shifted))
+        d_log_sigma2 = inside * to_variance * alpha * theta ** 2 + by_kl
+        outputs[0][0], outputs[1][0] = d_theta.astype(theta.dtype), d_log_sigma2.astype(theta.dtype)
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        return self._call("run_backward", node, inputs, outputs, sub)

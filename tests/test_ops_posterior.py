@@ -1,0 +1,140 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import theano
+import theano.tensor as T
+from theano.configparser import change_flags
+
+from conftest import ROOT
+from nets import kl
+from nets.ops.posterior import posterior
+
+THRESHOLD, CLIP, EPSILON = 3.0, 8.0, 1e-8
+
+
+def plain(theta, log_sigma2):
+    log_alpha = T.clip(log_sigma2 - T.log(T.sqr(theta) + EPSILON), -CLIP, CLIP)
+    kept = theta * T.cast(T.lt(log_alpha, THRESHOLD), theta.dtype)
+    return kept, T.exp(log_alpha) * T.sqr(theta), T.sum(kl.molchanov_2017(log_alpha))
+
+
+def own(theta, log_sigma2):
+    return posterior(theta, log_sigma2, THRESHOLD, CLIP, EPSILON)
+
+
+def results(make, dtype, mode):
+    """A function of theta, log sigma^2 and the gradients to kept theta, variances and KL: these three, and the gradients
+    to both parameters."""
+    theta, log_sigma2, to_kept, to_variance = (T.matrix(dtype=dtype) for _ in range(4))
+    to_kl = T.scalar(dtype=dtype)
+    kept, variance, divergence = make(theta, log_sigma2)
+    cost = T.sum(kept * to_kept) + T.sum(variance * to_variance) + to_kl * divergence
+    return theano.function([theta, log_sigma2, to_kept, to_variance, to_kl],
+                           [kept, variance, divergence, *T.grad(cost, [theta, log_sigma2])], mode=mode)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return {dtype: results(own, dtype, "FAST_RUN") for dtype in ("float32", "float64")}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    with change_flags(floatX="float64"):    # where it is float32, Theano rounds the constants
+        return results(plain, "float64", "FAST_COMPILE")
+
+
+def operands(shape, seed=2):
+    """log alpha from beyond one clip to beyond the other; some theta are 0 or tiny."""
+    rng = np.random.RandomState(seed)
+    theta = rng.choice([-1, 1], shape) * np.exp(rng.uniform(-12, 1, shape))
+    theta[rng.uniform(size=shape) < 0.05] = 0
+    log_sigma2 = np.log(theta ** 2 + EPSILON) + rng.uniform(-10, 10, shape)
+    return [np.float32(array) for array in (theta, log_sigma2, rng.normal(size=shape), rng.normal(size=shape), 0.7)]
+
+
+@pytest.mark.parametrize("part", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (300, 100), (2048, 9), (0, 4)])
+@pytest.mark.parametrize("dtype, rtol", [("float64", 1e-9), ("float32", 2e-4)])
+def test_values_and_gradients_are_those_of_the_plain_graph(compiled, expected, shape, dtype, rtol, part):
+    values = operands(shape)
+    # One gradient at a time: where they cancel, the relative error says nothing. That to theta is a difference in the
+    # plain graph, of terms about 2 theta alpha.
+    values[2:] = [value if number == part else 0 * value for number, value in enumerate(values[2:], start=2)]
+    theta, log_sigma2, _, to_variance, _ = (value.astype("float64") for value in values)
+    terms = 2 * abs(theta * to_variance) * np.exp(np.clip(log_sigma2 - np.log(theta ** 2 + EPSILON), -CLIP, CLIP))
+    scales = 1e-6, 1e-6, 1e-6, terms, 1e-6
+    for found, reference, scale in zip(compiled[dtype](*(value.astype(dtype) for value in values)),
+                                       expected(*(value.astype("float64") for value in values)), scales):
+        assert found.dtype == dtype and found.shape == reference.shape
+        bad = abs(found - reference) > rtol * abs(reference) + (1e-15 if dtype == "float64" else 1e-7) * (1 + scale)
+        # In float32, rounding decides next to the threshold and the clips.
+        assert bad.sum() <= (found.size // 5000 if dtype == "float32" else 0)
+
+
+def test_the_gradient_is_the_finite_difference(compiled):
+    theta, log_sigma2, to_kept, to_variance, to_kl = (value.astype("float64") for value in operands((4, 5), seed=5))
+    theta += np.sign(theta) + (theta == 0)
+    log_sigma2 = np.linspace(-6, 2.5, 20).reshape(4, 5) + np.log(theta ** 2)  # off the threshold and the clips
+    cost = results(own, "float64", "FAST_COMPILE")
+
+    def value(theta, log_sigma2):
+        kept, variance, divergence = cost(theta, log_sigma2, to_kept, to_variance, to_kl)[:3]
+        return np.sum(kept * to_kept) + np.sum(variance * to_variance) + to_kl * divergence
+
+    for number, gradient in enumerate(compiled["float64"](theta, log_sigma2, to_kept, to_variance, to_kl)[3:]):
+        for index in np.ndindex(theta.shape):
+            ends = []
+            for step in (1e-6, -1e-6):
+                moved = [theta.copy(), log_sigma2.copy()]
+                moved[number][index] += step
+                ends.append(value(*moved))
+            assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient[index], rel=1e-5, abs=1e-7)
+
+
+def test_numpy_and_cpp_agree(compiled):
+    values = [value.astype("float64") for value in operands((200, 30))]
+    for one, other in zip(results(own, "float64", "FAST_COMPILE")(*values), compiled["float64"](*values)):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+def test_operands_may_lie_anyhow_in_memory(compiled):
+    values = operands((40, 60))
+    for one, other in zip(compiled["float32"](*values), compiled["float32"](*[value.T.copy().T for value in values])):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_nan_is_not_hidden(compiled):
+    theta, log_sigma2, *gradients = operands((3, 40))
+    theta[1, 2] = np.nan
+    kept, variance, divergence, d_theta, d_log_sigma2 = compiled["float32"](theta, log_sigma2, *gradients)
+    assert np.isnan(divergence) and np.isnan(variance[1, 2]) and np.isnan(d_theta[1, 2])
+    assert np.isfinite(np.delete(variance.ravel(), 42)).all() and np.isfinite(np.delete(d_theta.ravel(), 42)).all()
+
+
+def test_operands_of_other_shapes_or_types_are_refused(compiled):
+    values = operands((4, 5))
+    with pytest.raises(ValueError, match="not of one shape"):
+        compiled["float32"](values[0], values[1][:, :3], *values[2:])
+    with pytest.raises(ValueError, match="not of one float"):
+        own(T.fmatrix(), T.dmatrix())
+
+
+def test_any_number_of_threads_gives_the_same_bits(tmp_path):
+    code = """if True:
+        import sys, nets, numpy as np, theano
+        sys.path.insert(0, "tests")
+        import test_ops_posterior as t
+        found = t.results(t.own, "float32", "FAST_RUN")(*t.operands((700, 300)))
+        np.savez(sys.argv[1], *found)"""
+    for threads in "1", "2", "3":
+        subprocess.run([sys.executable, "-c", code, tmp_path / threads], check=True, cwd=ROOT,
+                       env={**os.environ, "OMP_NUM_THREADS": threads})
+    with np.load(tmp_path / "1.npz") as one:
+        for threads in "2", "3":
+            with np.load(tmp_path / f"{threads}.npz") as other:
+                for name in one.files:
+                    np.testing.assert_array_equal(one[name], other[name])

@@ -3,6 +3,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from theano.configparser import change_flags
 
 from conftest import script
 from nets import methods
@@ -10,7 +11,7 @@ from nets.architectures import logistic_regression
 from utils.gradient_noise import GradientNoise
 from utils.training import seed_generators
 
-N, B, INPUTS, CLASSES, DRAWS = 50, 8, 6, 3, 4000
+N, B, INPUTS, CLASSES, DRAWS = 50, 8, 6, 3, 3000
 
 
 @pytest.fixture
@@ -43,7 +44,8 @@ def test_the_variance_is_that_of_the_gradient_derived_by_hand(float64, rng, post
     theta, log_sigma2, b, x, labels = posterior
     seed_generators(3)
     net = logistic_regression(methods.sparse_vd(parameterization=parameterization), (1, 2, 3), CLASSES)
-    noise = GradientNoise(net, N)
+    with change_flags(mode="FAST_COMPILE"):
+        noise = GradientNoise(net, N)
     layer = noise.layers[0]
     layer.W.set_value(theta)
     layer.b.set_value(b)
@@ -53,11 +55,11 @@ def test_the_variance_is_that_of_the_gradient_derived_by_hand(float64, rng, post
 
 
 def test_both_parameterizations_are_measured_at_the_same_weights(tmp_path):
-    result = subprocess.run(script("gradient_variance", "--dataset", "digits", "--epochs", 2, "--output", "run"),
+    result = subprocess.run(script("gradient_variance", "--dataset", "digits", "--epochs", 1, "--output", "run"),
                             capture_output=True, text=True, timeout=600, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "run" / "gradient_variance.json").read_text())["rows"]
     assert [(row["epoch"], row["layer"]) for row in rows] == [
-        (epoch, layer) for epoch in (0, 1, 2) for layer in ("dense1", "dense2", "dense3")]
+        (epoch, layer) for epoch in (0, 1) for layer in ("dense1", "dense2", "dense3")]
     last = [row["multiplicative"] / row["additive"] for row in rows[-3:]]
     assert min(last) > 1 and f"{last[-1]:.3g}" in result.stdout.splitlines()[-1]

@@ -26,8 +26,7 @@ def own(theta, log_sigma2):
 
 
 def results(make, dtype, mode):
-    """A function of theta, log sigma^2 and the gradients to kept theta, variances and KL: these three, and the gradients
-    to both parameters."""
+    """A function of theta, log sigma^2 and the gradients to what `make` gives: that, and the gradients to both."""
     theta, log_sigma2, to_kept, to_variance = (T.matrix(dtype=dtype) for _ in range(4))
     to_kl = T.scalar(dtype=dtype)
     kept, variance, divergence = make(theta, log_sigma2)

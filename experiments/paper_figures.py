@@ -1,6 +1,6 @@
 """Draws the paper's figures from what is measured here, as PNG and PDF.
 
-    python experiments/paper_figures.py                       all figures, to figures/
+    python experiments/paper_figures.py                       all figures, to results/figures/
     python experiments/paper_figures.py --figure 1 3          some of them
 
 1    approximations of KL(q || p) against Monte Carlo, and the refit of the paper's k1, k2, k3
@@ -35,18 +35,19 @@ def main():
     add("--figure", type=int, nargs="+", choices=tuple(FIGURES), default=tuple(FIGURES), metavar="N",
         help="which figures to draw (default: all)")
     add("--results", default="results", metavar="FOLDER", help="where the runs' folders are (default: results)")
-    add("--output", default="figures", metavar="FOLDER", help="where the figures go (default: figures)")
+    add("--output", metavar="FOLDER", help="where the figures go (default: figures below --results)")
     args = parser.parse_args()
-    with files.writing(args.output):
-        os.makedirs(args.output, exist_ok=True)
+    output = args.output or os.path.join(args.results, "figures")
+    with files.writing(output):
+        os.makedirs(output, exist_ok=True)
     for number in args.figure:
         name, draw = FIGURES[number]
         # Type 42 keeps a PDF's text as text; without the date, the same figure is the same file.
         with seaborn.axes_style("whitegrid", {"pdf.fonttype": 42}), seaborn.color_palette("colorblind"):
             figure, text = draw(args.results)
             if figure:
-                save(figure, os.path.join(args.output, name))
-                text += f"\n\nIn {os.path.join(args.output, name)}.png and .pdf"
+                save(figure, os.path.join(output, name))
+                text += f"\n\nIn {os.path.join(output, name)}.png and .pdf"
         print(f"Figure {number}: {text}\n")
 
 

@@ -10,7 +10,7 @@ __all__ = ["draw_curves", "draw_comparison"]
 
 
 def draw_curves(history, path, title):
-    """Draws error, loss, sparsity by layer and compression against the epoch, as PNG.
+    """Draws error, loss and, of networks that are pruned, sparsity by layer and compression against the epoch, as PNG.
 
     Parameters
     ----------
@@ -22,28 +22,37 @@ def draw_curves(history, path, title):
     """
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) < 30 else None
+    pruned = any(row["kl"] for row in history)
     with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
-        figure = Figure(figsize=(11, 7.5), layout="constrained")
-        (errors, losses), (sparsities, compressions) = figure.subplots(2, 2, sharex=True)
+        figure = Figure(figsize=(11, 7.5 if pruned else 4), layout="constrained")
+        (errors, losses), *more = figure.subplots(1 + pruned, 2, sharex=True, squeeze=False)
 
-        def plot(axes, key, label):
-            axes.plot(epochs, [row[key] for row in history], label=label, marker=marker)
+        def plot(axes, key, label, **keywords):
+            axes.plot(epochs, [row[key] for row in history], label=label, marker=marker, **keywords)
 
-        plot(errors, "train_error_percent", "train (noisy weights)")
-        plot(errors, "test_error_percent", "test (pruned weights)")
+        plot(errors, "train_error_percent", "train (noisy weights)" if pruned else "train")
+        plot(errors, "test_error_percent", "test (pruned weights)" if pruned else "test")
         errors.set(ylabel="error, %", ylim=(0, 2.5 * sorted(row["train_error_percent"] for row in history)
                                             [len(history) // 2] + 2))
         plot(losses, "train_nll", "train, -log p(y | x)")
         plot(losses, "test_nll", "test, -log p(y | x)")
-        plot(losses, "train_loss", "train, -lower bound per image")
         losses.set(ylabel="nats per image", yscale="log")
-        for layer, column in sparsity_columns(history[0]).items():
-            plot(sparsities, column, layer)
-        sparsities.set(ylabel="sparsity, %", xlabel="epoch", ylim=(0, 101))
-        plot(compressions, "compression", "weights / non-zero weights")
-        compressions.set(ylabel="compression", xlabel="epoch", yscale="log")
-        for axes in (errors, losses, sparsities, compressions):
-            axes.legend()
+        errors.legend()
+        if pruned:
+            plot(losses, "train_loss", "train, -lower bound per image")
+            (sparsities, compressions), = more
+            layers = sparsity_columns(history[0])
+            colors = seaborn.color_palette("viridis" if len(layers) > 10 else None, len(layers))
+            for color, (layer, column) in zip(colors, layers.items()):
+                plot(sparsities, column, layer, color=color)
+            sparsities.set(ylabel="sparsity, %", ylim=(0, 101))
+            sparsities.legend(fontsize="small", ncols=1 + len(layers) // 6)
+            plot(compressions, "compression", "weights / non-zero weights")
+            compressions.set(ylabel="compression", yscale="log")
+            compressions.legend()
+        losses.legend()
+        for axes in (more[0] if pruned else (errors, losses)):
+            axes.set(xlabel="epoch")
         figure.suptitle(title)
         with files.atomic_write(path) as file:
             figure.savefig(file, format="png", dpi=110)

@@ -118,8 +118,8 @@ def draw_noises(folder):
         sparsity = np.mean([[100 - 100 / row["compression"] for row in rows] for rows in histories], axis=0)
         bounds.plot(epochs, bound, color=f"C{number}", label=NOISES[group.method])
         sparsities.plot(epochs, sparsity, color=f"C{number}", label=NOISES[group.method])
-        lines.append((NOISES[group.method], len(histories), bound[-1], sparsity[-1],
-                      np.mean([summary["test_error_percent"] for summary in group.summaries])))
+        error = np.mean([summary["test_error_percent"] for summary in group.summaries])
+        lines.append((NOISES[group.method], len(histories), f"{bound[-1]:.4f}", f"{sparsity[-1]:.2f}", f"{error:.2f}"))
     bounds.set(xlabel="epoch", ylabel="lower bound, nats per training image",
                ylim=(min(bounds.get_lines()[0].get_ydata()[len(epochs) // 10:]) * 2, 0))
     sparsities.set(xlabel="epoch", ylabel="sparsity of all weights, %", ylim=(0, 101))
@@ -131,12 +131,13 @@ def draw_noises(folder):
         lines.append((f"gradient variance ratio, {layer}", "", f"after epoch 0: {found[0]:.3g}",
                       f"median: {np.median(found):.3g}", f"last: {found[-1]:.3g}"))
     ratios.set(xlabel="epoch", ylabel="gradient variance, multiplicative / additive", yscale="log")
+    plain_ticks(ratios)
     for axes in (bounds, sparsities, ratios):
         axes.legend()
     group = pairs[-1][0]
     figure.suptitle(f"{group.network}, {group.dataset}, {group.epochs} epochs")
     return figure, (f"{group.network} on {group.dataset}, {group.epochs} epochs\n\n" + tabulate(
-        lines, ("", "Runs", "Lower bound", "Sparsity %", "Test error %"), floatfmt=".4g"))
+        lines, ("", "Runs", "Lower bound", "Sparsity %", "Test error %"), disable_numparse=True))
 
 
 def draw_vgg_like(folder):
@@ -162,13 +163,18 @@ def draw_vgg_like(folder):
                         drawn.append(group)
         panels[0, column].set(title=title, ylabel="test error, %")
         panels[1, column].set(xlabel="width k", ylabel="compression", yscale="log", xticks=(0.25, 0.5, 1, 1.5))
-        panels[1, column].yaxis.set_major_formatter("{x:g}x")
-        panels[1, column].yaxis.set_minor_formatter("{x:g}x")
+        plain_ticks(panels[1, column])
     for axes in panels.flat:
         axes.legend(fontsize="small")
     count = len({id(group) for group in drawn})
     return figure, f"{count} kinds of runs of ours beside the paper's" + (
         "" if count else "; python experiments/vgg_like.py --pretrain binary-dropout makes some")
+
+
+def plain_ticks(axes):
+    """Numbers such as 20x instead of powers of ten."""
+    axes.yaxis.set_major_formatter("{x:g}x")
+    axes.yaxis.set_minor_formatter("{x:g}x")
 
 
 def width(network):

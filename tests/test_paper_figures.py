@@ -64,7 +64,8 @@ def test_the_noises_are_compared_over_runs_of_as_many_epochs(drawn):
     lines = [line.split() for line in drawn[1].splitlines()]
     additive = next(line for line in lines if line[:2] == ["additive", "noise"])
     multiplicative = next(line for line in lines if line[:2] == ["multiplicative", "noise"])
-    assert additive[3:] == ["2", "-0.4", "87.5", "2.0"] and multiplicative[2:] == ["1", "-1.5", "87.5", "2.0"]
+    assert additive[3:] == ["2", "-0.4000", "87.50", "2.00"]
+    assert multiplicative[2:] == ["1", "-1.5000", "87.50", "2.00"]
     assert "after epoch 0: 2 " in drawn[1] and "median: 20 " in drawn[1] and "last: 200" in drawn[1]
 
 

@@ -1,5 +1,6 @@
 """Pictures of a run."""
 
+import numpy as np
 import seaborn
 from matplotlib.figure import Figure
 
@@ -32,8 +33,9 @@ def draw_curves(history, path, title):
 
         plot(errors, "train_error_percent", "train (noisy weights)" if pruned else "train")
         plot(errors, "test_error_percent", "test (pruned weights)" if pruned else "test")
-        errors.set(ylabel="error, %", ylim=(0, 2.5 * sorted(row["train_error_percent"] for row in history)
-                                            [len(history) // 2] + 2))
+        # The first epochs' errors would press all others together.
+        usual = max(np.median([row[f"{part}_error_percent"] for row in history]) for part in ("train", "test"))
+        errors.set(ylabel="error, %", ylim=(0, min(2.5 * usual + 2, 101)))
         plot(losses, "train_nll", "train, -log p(y | x)")
         plot(losses, "test_nll", "test, -log p(y | x)")
         losses.set(ylabel="nats per image", yscale="log")

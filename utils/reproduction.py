@@ -45,7 +45,8 @@ def _vgg_like():
 def _random_labels():
     yield Job("random_labels-mnist-seed1", "random-labels", "random_labels", "mnist", (), 200, 20, 4)
     yield Job("random_labels-mnist-binary-dropout-seed1", "random-labels", "random_labels", "mnist",
-              ("--method", "binary-dropout", "--k", "4", "--dropout-rate", "0.2"), 200, 10, 12)
+              ("--method", "binary-dropout", "--k", "4", "--dropout-rate", "0.1", "--learning-rate", "3e-4"), 140, 10,
+              11)
 
 
 def _logistic_regression():

@@ -29,7 +29,10 @@ STEPS = {"lenet-300-100": 200, "lenet-5-caffe": 60, "vgg-like": 10}
 #: name : (whether with the project's Ops, environment)
 VARIANTS = {"this project": (True, {}), "plain graph": (False, {}),
             "this project, 1 thread": (True, {"OMP_NUM_THREADS": "1"}),
-            "plain graph, 1 thread": (False, {"OMP_NUM_THREADS": "1"})}
+            "plain graph, 1 thread": (False, {"OMP_NUM_THREADS": "1"}),
+            "waiting threads sleep": (True, {"OMP_WAIT_POLICY": "passive"}),
+            "waiting threads spin 3000 times": (True, {"GOMP_SPINCOUNT": "3000"}),
+            "waiting threads spin for long": (True, {"OMP_WAIT_POLICY": "active"})}
 WARM_UP = 3
 
 

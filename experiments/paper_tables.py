@@ -90,7 +90,7 @@ def measured_row(group):
     if len(layers) > MOST_LAYERS:
         sparsities = [values(group, "sparsity_percent_total", 1) + " in all"]
     return (*identity(group), values(group, "test_error_percent", 2),
-            "" if group.method in NOT_SPARSE else " - ".join(sparsities), values(group, "compression", 0, "x"))
+            "" if group.method in NOT_SPARSE else " - ".join(sparsities), compression(group))
 
 
 def random_labels(groups):
@@ -149,6 +149,11 @@ def identity(group):
 
 def values(group, key, digits, unit=""):
     return column([summary[key] for summary in group.summaries], digits, unit)
+
+
+def compression(group):
+    numbers = [summary["compression"] for summary in group.summaries]
+    return column(numbers, 1 if all(number and 1 < number < 9.95 for number in numbers) else 0, "x")
 
 
 def accuracy(group, key):

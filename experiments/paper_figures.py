@@ -21,6 +21,7 @@ import numpy as np
 import seaborn
 import theano
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from scipy.optimize import curve_fit
 from tabulate import tabulate
 
@@ -173,6 +174,7 @@ def draw_vgg_like(folder):
 
 def plain_ticks(axes):
     """Numbers such as 20x instead of powers of ten."""
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.yaxis.set_major_formatter("{x:g}x")
     axes.yaxis.set_minor_formatter("{x:g}x")
 

@@ -1,4 +1,3 @@
-import glob
 import json
 import os
 import re
@@ -11,8 +10,6 @@ from conftest import ROOT, script
 from utils import results
 from utils.errors import UserError
 
-# Folders that are not named by --output end with a time.
-COMMITTED = glob.glob(os.path.join(ROOT, "results", "*-seed[0-9]"))
 
 
 def write_run(folder, **values):
@@ -77,9 +74,13 @@ def test_a_damaged_summary_is_named(tmp_path):
 
 
 def test_the_readme_shows_what_the_command_prints(tmp_path):
-    for folder in COMMITTED:
-        shutil.copytree(folder, tmp_path / os.path.basename(folder))
-    printed = tables("--results", tmp_path, "--format", "github").stdout
+    listed = subprocess.run(["git", "ls-files", "--", "results"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode or not listed.stdout:
+        pytest.skip("which runs are the project's is known in a git checkout only")
+    for path in listed.stdout.split():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(os.path.join(ROOT, path), tmp_path / path)
+    printed = tables("--results", tmp_path / "results", "--format", "github").stdout
     with open(os.path.join(ROOT, "README.md")) as file:
         readme = file.read()
     assert printed.count("**") == 8 and all(table.strip() in readme for table in re.split(r"^\*\*", printed)[1:])

@@ -8,6 +8,7 @@ from collections import namedtuple
 
 import joblib
 from tabulate import tabulate
+from tqdm import tqdm
 
 import data
 from utils import runs
@@ -96,12 +97,14 @@ def run(tables, folder, quick=False, side_by_side=None, data_dir=None, variant=N
                    ("To be run", "Epochs", "Time, one core")))
     longest = max(_seconds(missing[0], quick), sum(_seconds(job, quick) for job in missing) / side_by_side)
     print(f"{len(missing)} runs, {min(side_by_side, len(missing))} at a time: about {_duration(longest)}. Ctrl-C "
-          "stops; the same command goes on.\n")
+          "stops; the same command goes on. How far a run is stands in its log.txt.\n")
     for dataset in dict.fromkeys(job.dataset for job in missing):
         data.load(dataset, data_dir, variant=_variant(dataset, variant))   # downloads it once, or fails now
     threads = max(1, cores // side_by_side)
-    failed = [error for error in joblib.Parallel(n_jobs=side_by_side, backend="threading")(
-        joblib.delayed(_train)(job, folder, quick, threads, data_dir, variant) for job in missing) if error]
+    with tqdm(total=len(missing), desc="runs", unit="run", disable=None) as progress:
+        failed = [error for error in joblib.Parallel(n_jobs=side_by_side, backend="threading")(
+            joblib.delayed(_train)(job, folder, quick, threads, data_dir, variant, progress) for job in missing)
+            if error]
     print()
     if failed:
         raise UserError("; ".join(failed))
@@ -119,18 +122,18 @@ def command(job, folder, quick=False, data_dir=None, variant=None):
     return [os.path.join("experiments", f"{job.script}.py"), *flags, *(["--resume"] if runs.holds_run(output) else [])]
 
 
-def _train(job, folder, quick, threads, data_dir, variant):
+def _train(job, folder, quick, threads, data_dir, variant, progress):
     """Trains in a process of its own. Returns None, or what went wrong."""
     began = time.perf_counter()
     script, *flags = command(job, folder, quick, data_dir, variant)
     done = subprocess.run([sys.executable, os.path.join(runs.PROJECT, script), *flags],
                           capture_output=True, text=True, env={"OMP_NUM_THREADS": str(threads), **os.environ})
     took = _duration(time.perf_counter() - began)
+    tqdm.write(f"{job.name}: {'failed after' if done.returncode else 'done in'} {took}", file=sys.stdout)
+    progress.update()
     if done.returncode == 0:
-        print(f"{job.name}: done in {took}", flush=True)
         return None
     last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    print(f"{job.name}: failed after {took}", flush=True)
     return f"{job.name}: {last.removeprefix('error: ')}"
 
 

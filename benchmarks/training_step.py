@@ -31,8 +31,7 @@ VARIANTS = {"this project": (True, {}), "plain graph": (False, {}),
             "this project, 1 thread": (True, {"OMP_NUM_THREADS": "1"}),
             "plain graph, 1 thread": (False, {"OMP_NUM_THREADS": "1"}),
             "waiting threads sleep": (True, {"OMP_WAIT_POLICY": "passive"}),
-            "waiting threads spin 3000 times": (True, {"GOMP_SPINCOUNT": "3000"}),
-            "waiting threads spin for long": (True, {"OMP_WAIT_POLICY": "active"})}
+            "waiting threads spin as is GNU's default": (True, {"GOMP_SPINCOUNT": "300000"})}
 WARM_UP = 3
 
 
@@ -123,11 +122,13 @@ def main():
 
     rows, everything = [], {}
     for network in args.network:
+        # Copies must run for long beside each other, not one after the other's compilation.
+        steps = STEPS[network] * (1 if args.copies == 1 else 15)
         commands = {name: ([sys.executable, __file__, "--measure", network, args.method, str(VARIANTS[name][0]),
-                            str(STEPS[network])], VARIANTS[name][1]) for name in args.variant}
+                            str(steps)], VARIANTS[name][1]) for name in args.variant}
         if args.peers:
             script = os.path.join(HERE, "peers.py")
-            commands.update((name, ([args.peers, script, name, network, str(STEPS[network])], {}))
+            commands.update((name, ([args.peers, script, name, network, str(steps)], {}))
                             for name in peers.PEERS)
         found = {name: [] for name in commands}
         for _ in range(args.rounds):

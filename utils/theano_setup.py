@@ -144,9 +144,6 @@ def _set_thread_environment():
     os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
     # The same bits however the operands are aligned and however many threads there are; as fast (docs/performance.md).
     os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
-    # Waiting threads of GNU's OpenMP spin for milliseconds, on cores that another process needs (docs/performance.md).
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     # OpenBLAS's own threads and OpenMP's are in each other's way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

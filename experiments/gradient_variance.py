@@ -14,7 +14,6 @@ import _setup  # noqa: F401  must come first: prepares Theano
 import os
 from collections import defaultdict
 
-from lasagne.layers import get_all_layers
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from nets import methods
 from nets.architectures import lenet_300_100
 from nets.schedules import LinearDecay, LinearWarmUp
 from nets.sparse_vd import PARAMETERIZATIONS
+from nets.sparsity import weight_layers
 from utils import cli, experiment, files
 from utils.gradient_noise import GradientNoise
 
@@ -65,7 +65,7 @@ def noise_of(parameterization, dataset):
 
 
 def measured(epoch, noises, net, dataset):
-    layers = [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
+    layers = weight_layers(net)
     variances = defaultdict(dict)
     with tqdm(total=DRAWS * len(noises), desc="drawing gradients", leave=False, disable=None) as progress:
         for name, noise in noises.items():

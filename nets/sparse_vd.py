@@ -132,16 +132,13 @@ class SparseVDLayer(lasagne.layers.Layer):
 
     def get_kl(self, approximation=kl.molchanov_2017):
         """The sum of KL(q || p) over the layer's weights in nats, pruned ones included; a Theano scalar."""
-        if self._has_op() and approximation is kl.molchanov_2017:
+        if approximation is kl.molchanov_2017:
             return self._posterior()[2]
         return T.sum(approximation(self.get_log_alpha()))
 
-    def _has_op(self):
-        return ops.enabled() and self.parameterization == "additive"
-
     def _posterior(self):
         """theta of the kept weights, alpha theta^2, and the sum of KL, as training needs them: Theano expressions."""
-        if self._has_op():
+        if ops.enabled() and self.parameterization == "additive":
             # The same expressions each time, so that predictions and KL have one gradient in common.
             constants = self.threshold, CLIP, EPSILON
             if constants not in self._posteriors:

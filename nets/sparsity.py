@@ -8,7 +8,8 @@ from lasagne.layers import get_all_layers
 
 from nets.params import named_params
 
-__all__ = ["LayerSparsity", "counting_function", "total", "masked_weights", "pruned_values"]
+__all__ = ["LayerSparsity", "counting_function", "total", "masked_weights", "pruned_values",
+           "weight_layers"]
 
 
 class LayerSparsity(namedtuple("LayerSparsity", "name weights nonzero")):
@@ -27,7 +28,8 @@ class LayerSparsity(namedtuple("LayerSparsity", "name weights nonzero")):
         return self.weights / self.nonzero if self.nonzero else float("inf")
 
 
-def _weight_layers(net):
+def weight_layers(net):
+    """The layers of a network that have weights, from the input on."""
     return [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
 
 
@@ -41,7 +43,7 @@ def counting_function(net):
 
     The masks are those of the layers' own predictions, computed on the same device.
     """
-    layers = _weight_layers(net)
+    layers = weight_layers(net)
     count = theano.function([], [T.sum(_mask(layer), dtype="int64") for layer in layers])
 
     def count_layers():
@@ -65,7 +67,7 @@ def pruned_values(net):
 
     Pruned weights are 0. Parameters that only training needs (log sigma^2) are left out.
     """
-    layers = _weight_layers(net)
+    layers = weight_layers(net)
     masked = theano.function([], [masked_weights(layer) for layer in layers])
     weights = dict(zip((f"{layer.name}.W" for layer in layers), masked()))
     return {name: weights[name] if name in weights else param.get_value()

@@ -11,7 +11,6 @@ from utils import results
 from utils.errors import UserError
 
 
-
 def write_run(folder, **values):
     folder.mkdir(parents=True)
     summary = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", epochs=200, threshold=3.0, seed=1,

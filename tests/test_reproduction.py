@@ -7,10 +7,6 @@ from utils import reproduction
 from utils.errors import UserError
 
 
-def names(text):
-    return [line.split()[0] for line in text.splitlines() if "-seed" in line and " min" in line]
-
-
 @pytest.fixture
 def jobs(monkeypatch):
     """Two runs that need no download, and one of another table."""

@@ -6,6 +6,7 @@ import theano.tensor as T
 from lasagne.layers import get_all_layers, get_output
 
 from nets import objectives
+from nets.sparsity import weight_layers
 
 __all__ = ["GradientNoise"]
 
@@ -26,7 +27,7 @@ class GradientNoise:
     """
 
     def __init__(self, net, num_examples):
-        self.layers = [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
+        self.layers = weight_layers(net)
         shape = get_all_layers(net)[0].shape
         images, labels = T.TensorType(theano.config.floatX, (False,) * len(shape))("images"), T.ivector("labels")
         nll = objectives.negative_log_likelihood(get_output(net, images), labels)

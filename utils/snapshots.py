@@ -6,10 +6,9 @@ import os
 import numpy as np
 import seaborn
 import theano
-from lasagne.layers import get_all_layers
 from PIL import Image, ImageDraw
 
-from nets.sparsity import masked_weights
+from nets.sparsity import masked_weights, weight_layers
 from utils import files
 
 __all__ = ["Snapshots", "kept", "thinned", "tiled", "color_scale"]
@@ -37,7 +36,7 @@ class Snapshots:
         self._folder = run.path("snapshots")
         with files.writing(self._folder):
             os.makedirs(self._folder, exist_ok=True)
-        weighted = [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
+        weighted = weight_layers(net)
         convolutions = [layer for layer in weighted if layer.W.ndim == 4]
         dense = [layer for layer in weighted if layer.W.ndim == 2][0]
         self._image_shape = None if convolutions else dense.input_shape[1:]

@@ -4,7 +4,10 @@ import theano
 import theano.tensor as T
 from lasagne.init import Constant
 from lasagne.layers import Layer
-from lasagne.nonlinearities import identity
+from lasagne.nonlinearities import identity, rectify
+
+from nets import ops
+from nets.ops.batch_norm import batch_norm
 
 __all__ = ["BatchNormLayer"]
 
@@ -54,20 +57,24 @@ class BatchNormLayer(Layer):
 
     def get_output_for(self, input, deterministic=False, **kwargs):
         if deterministic:
-            mean, inv_std = self.mean, self.inv_std
+            return self.nonlinearity(self._normalized(input, self.mean, self.inv_std, self.beta))
+        # Clones share their storage; default_update on the averages themselves would also act in prediction.
+        averages = [theano.clone(average, share_inputs=False) for average in (self.mean, self.inv_std)]
+        # As parts of the expression, they are updated by the functions compiled with it.
+        beta = self.beta + 0 * sum(averages)
+        rectified = ops.enabled() and self.nonlinearity is rectify
+        if ops.enabled():
+            result, *statistics = batch_norm(input, self.gamma, beta, self.epsilon, rectified)
         else:
             axes = [0, *range(2, input.ndim)]
-            mean = input.mean(axes)
-            inv_std = T.inv(T.sqrt(input.var(axes) + self.epsilon))
-            mean, inv_std = self._averaging(self.mean, mean), self._averaging(self.inv_std, inv_std)
+            statistics = input.mean(axes), T.inv(T.sqrt(input.var(axes) + self.epsilon))
+            result = self._normalized(input, *statistics, beta)
+        for average, value in zip(averages, statistics):
+            average.default_update = (1 - self.alpha) * average + self.alpha * value
+        return result if rectified else self.nonlinearity(result)
+
+    def _normalized(self, input, mean, inv_std, beta):
         pattern = ["x", 0, *"x" * (input.ndim - 2)]
         scale = self.gamma * inv_std
-        shift = self.beta - mean * scale
-        return self.nonlinearity(input * scale.dimshuffle(pattern) + shift.dimshuffle(pattern))
-
-    def _averaging(self, average, value):
-        """`value`, made so that a function compiled with it updates `average`."""
-        # A clone shares the storage; default_update on `average` itself would also act in prediction.
-        clone = theano.clone(average, share_inputs=False)
-        clone.default_update = (1 - self.alpha) * clone + self.alpha * value
-        return value + 0 * clone
+        shift = beta - mean * scale
+        return input * scale.dimshuffle(pattern) + shift.dimshuffle(pattern)

@@ -20,8 +20,10 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 from nets import kl, ops
 from nets.conv import Convolution
 from nets.ops.conv import conv_pair
+from nets.ops.dense import dense, dense_pair
 from nets.ops.normal import NormalStream
 from nets.ops.posterior import posterior
+from nets.ops.reparameterization import sample
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer", "PARAMETERIZATIONS"]
 
@@ -154,6 +156,10 @@ class SparseVDLayer(lasagne.layers.Layer):
             pruned, variances, _ = self._posterior()
             mean, variance = self.linear_pair(input, pruned if self.train_clip else self.W, variances)
             noise = self._srng.normal(mean.shape, dtype=mean.dtype)
+            if ops.enabled() and self.b is not None:
+                rectified = self.nonlinearity is rectify
+                activation = sample(mean, variance, noise, self.b, EPSILON, rectified)
+                return activation if rectified else self.nonlinearity(activation)
             activation = mean + T.sqrt(variance + EPSILON) * noise
         if self.b is not None:
             activation = activation + self.b.dimshuffle("x", 0, *"x" * (activation.ndim - 2))
@@ -195,7 +201,16 @@ class SparseVDDenseLayer(SparseVDLayer):
         return (input_shape[0], self.num_units)
 
     def linear(self, input, weights):
-        return T.dot(input.flatten(2) if input.ndim > 2 else input, weights)
+        return dense(_flat(input), weights) if ops.enabled() else T.dot(_flat(input), weights)
+
+    def linear_pair(self, input, weights, squares_weights):
+        if ops.enabled():
+            return dense_pair(_flat(input), weights, squares_weights)
+        return super().linear_pair(input, weights, squares_weights)
+
+
+def _flat(input):
+    return input.flatten(2) if input.ndim > 2 else input
 
 
 class SparseVDConv2DLayer(SparseVDLayer):

@@ -1,5 +1,6 @@
 """What the tests share. Theano is prepared before any test module imports it."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -35,6 +36,18 @@ def evaluate():
         return lambda: compiled(*inputs.values())
     evaluate.function = function
     return evaluate
+
+
+@pytest.fixture
+def set_threads():
+    """Sets the number of OpenMP's threads, for the test."""
+    try:
+        library = ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        pytest.skip("no libgomp")
+    before = library.omp_get_max_threads()
+    yield library.omp_set_num_threads
+    library.omp_set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

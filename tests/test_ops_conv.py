@@ -1,5 +1,3 @@
-import ctypes
-
 import numpy as np
 import pytest
 import theano
@@ -71,18 +69,6 @@ def compiled():
             functions[key] = theano.function(inputs, outputs, mode="FAST_RUN", on_unused_input="ignore")
         return functions[key]
     return compiled
-
-
-@pytest.fixture
-def set_threads():
-    """Sets the number of OpenMP's threads, for the test."""
-    try:
-        library = ctypes.CDLL("libgomp.so.1")
-    except OSError:
-        pytest.skip("no libgomp")
-    before = library.omp_get_max_threads()
-    yield library.omp_set_num_threads
-    library.omp_set_num_threads(before)
 
 
 def assert_close(found, expected, precision):
@@ -228,7 +214,7 @@ def test_operands_that_are_not_images():
     x, w = T.dtensor4(), T.dtensor4()
     with pytest.raises(ValueError, match="4-d operands, not .*float64, matrix"):
         conv_pair(T.dmatrix(), w, w, convolution(GEOMETRIES["one image"]))
-    with pytest.raises(ValueError, match="float32 and float64, not int32"):
+    with pytest.raises(ValueError, match="float32 and float64, not .*int32"):
         conv_pair(T.itensor4(), T.itensor4(), T.itensor4(), convolution(GEOMETRIES["one image"]))
     mean, _ = conv_pair(T.ftensor4(), w, w, convolution(GEOMETRIES["one image"]))
     assert mean.dtype == x.dtype

@@ -1,14 +1,9 @@
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import theano
 import theano.tensor as T
 from theano.configparser import change_flags
 
-from conftest import ROOT
 from nets import kl
 from nets.ops.posterior import posterior
 
@@ -122,16 +117,10 @@ def test_operands_of_other_shapes_or_types_are_refused(compiled):
         own(T.fmatrix(), T.dmatrix())
 
 
-def test_any_number_of_threads_gives_the_same_bits(tmp_path):
-    code = """if True:
-        import sys, nets, numpy as np, theano
-        sys.path.insert(0, "tests")
-        import test_ops_posterior as t
-        found = t.results(t.own, "float32", "FAST_RUN")(*t.operands((700, 300)))
-        np.savez(sys.argv[1], *found)"""
-    for threads in "1", "3":
-        subprocess.run([sys.executable, "-c", code, tmp_path / threads], check=True, cwd=ROOT,
-                       env={**os.environ, "OMP_NUM_THREADS": threads})
-    with np.load(tmp_path / "1.npz") as one, np.load(tmp_path / "3.npz") as other:
-        for name in one.files:
-            np.testing.assert_array_equal(one[name], other[name])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads_gives_the_same_bits(compiled, set_threads, threads):
+    values = operands((700, 300))
+    whole = compiled["float32"](*values)
+    set_threads(threads)
+    for one, other in zip(whole, compiled["float32"](*values)):
+        np.testing.assert_array_equal(one, other)

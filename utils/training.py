@@ -10,7 +10,8 @@ import theano
 import theano.tensor as T
 from tqdm import tqdm
 
-from nets import objectives, sparsity
+from nets import objectives, ops, sparsity
+from nets.ops.adam import adam
 from nets.params import named_params
 from utils import report
 from utils.errors import UserError
@@ -98,7 +99,7 @@ class Trainer(Predictor):
         penalty = l2 * lasagne.regularization.regularize_network_params(net, lasagne.regularization.l2) if l2 else 0
         loss = objectives.negative_sgvlb(nll + penalty, kl, num_examples, self._kl_weight)
         params = lasagne.layers.get_all_params(net, trainable=True)
-        updates = lasagne.updates.adam(loss, params, self._learning_rate)
+        updates = (adam if ops.enabled() else lasagne.updates.adam)(loss, params, self._learning_rate)
         self._optimizer_state = [variable for variable in updates if variable not in params]
         batch_totals = T.stack([T.cast(nll * labels.size, "float64"), T.cast(_errors(noisy, labels), "float64"),
                                 T.cast(kl, "float64")])

@@ -8,9 +8,7 @@
 // Sums have a fixed order, whatever the alignment; only those over images depend on the number of threads.
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <vector>
@@ -20,29 +18,10 @@
 
 namespace conv {
 
-// The largest register tile, TILE_ROWS rows of 2 vectors, leaves room for a row of the panel and a broadcast weight.
-#if defined(__AVX512F__)
-constexpr int VECTOR_BYTES = 64, TILE_ROWS = 12;
-#elif defined(__AVX__)
-constexpr int VECTOR_BYTES = 32, TILE_ROWS = 6;
-#elif defined(__aarch64__)
-constexpr int VECTOR_BYTES = 16, TILE_ROWS = 12;
-#else
-constexpr int VECTOR_BYTES = 16, TILE_ROWS = 6;
-#endif
+using namespace tiles;
 
 // Of a group of images: about the size that its part of col has, and the least number of panels if images are small.
 constexpr npy_intp COL_BYTES = 1 << 18, LEAST_PANELS = 8;
-
-template <typename T> struct Lanes {
-    typedef T vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
-    static constexpr int COUNT = VECTOR_BYTES / sizeof(T), PANEL = 2 * COUNT;
-};
-
-// The number of weights above which packing them and adding the threads' sums up are done by all threads.
-constexpr npy_intp WORTH_THREADS = 1 << 20;
-
-inline npy_intp ceil_div(npy_intp a, npy_intp b) { return (a + b - 1) / b; }
 
 struct Geometry {
     npy_intp images, channels, rows, columns, filters, filter_rows, filter_columns;
@@ -56,92 +35,6 @@ struct Geometry {
     npy_intp pixels() const { return out_rows() * out_columns(); }
     npy_intp weights() const { return channels * filter_rows * filter_columns; }
 };
-
-// Uninitialized memory, aligned to cache lines.
-template <typename T> class Array {
-    std::unique_ptr<T, decltype(&std::free)> memory;
-
-public:
-    explicit Array(npy_intp size) : memory(NULL, &std::free) {
-        void* pointer = NULL;
-        if (posix_memalign(&pointer, 64, std::max<npy_intp>(size, 1) * sizeof(T)))
-            throw std::bad_alloc();
-        memory.reset(static_cast<T*>(pointer));
-    }
-    operator T*() const { return memory.get(); }
-};
-
-// Rows of a matrix in tiles of at most TILE_ROWS rows, as equal as possible.
-struct Tiles {
-    npy_intp rows, count;
-    explicit Tiles(npy_intp rows) : rows(rows), count(ceil_div(rows, TILE_ROWS)) {}
-    npy_intp begin(npy_intp tile) const { return tile * rows / count; }
-    int size(npy_intp tile) const { return int(begin(tile + 1) - begin(tile)); }
-};
-
-// The matrix a[row * row_stride + step * step_stride] in the order in which tiles read it: tile, step, row.
-template <typename T>
-void pack(const Tiles& tiles, npy_intp depth, const T* a, npy_intp row_stride, npy_intp step_stride, T* packed) {
-    #pragma omp parallel for schedule(static) if (tiles.rows * depth > WORTH_THREADS)
-    for (npy_intp tile = 0; tile < tiles.count; ++tile) {
-        const T* from = a + tiles.begin(tile) * row_stride;
-        T* to = packed + tiles.begin(tile) * depth;
-        const int size = tiles.size(tile);
-        for (npy_intp step = 0; step < depth; ++step)
-            for (int row = 0; row < size; ++row)
-                *to++ = from[row * row_stride + step * step_stride];
-    }
-}
-
-// A tile in registers: ROWS rows of a panel, or of its left half.
-template <typename T, int ROWS, int HALVES = 2> struct Tile {
-    typedef typename Lanes<T>::vector Vector;
-    static constexpr int COUNT = Lanes<T>::COUNT, PANEL = Lanes<T>::PANEL;
-    Vector sums[ROWS][HALVES];
-
-    static Vector load(const T* from) { return *reinterpret_cast<const Vector*>(from); }
-
-    inline __attribute__((always_inline)) void clear() {
-        for (int row = 0; row < ROWS; ++row)
-            for (int half = 0; half < HALVES; ++half)
-                sums[row][half] = Vector{};
-    }
-    inline __attribute__((always_inline)) void read(const T* from, npy_intp stride) {
-        for (int row = 0; row < ROWS; ++row)
-            for (int half = 0; half < HALVES; ++half)
-                sums[row][half] = load(from + row * stride + half * COUNT);
-    }
-    inline __attribute__((always_inline)) void write(T* to, npy_intp stride) const {
-        for (int row = 0; row < ROWS; ++row)
-            for (int half = 0; half < HALVES; ++half)
-                *reinterpret_cast<Vector*>(to + row * stride + half * COUNT) = sums[row][half];
-    }
-    inline __attribute__((always_inline)) void times_twice(const T* factors) {
-        for (int row = 0; row < ROWS; ++row)
-            for (int half = 0; half < HALVES; ++half)
-                sums[row][half] *= load(factors + row * PANEL + half * COUNT) * T(2);
-    }
-    // Adds the product of a, ROWS x depth, and b, depth x PANEL (or its left half).
-    template <int ROW_STRIDE, int STEP_STRIDE>
-    inline __attribute__((always_inline)) void add_product(npy_intp depth, const T* a, const T* b) {
-        for (npy_intp step = 0; step < depth; ++step, a += STEP_STRIDE, b += PANEL) {
-            Vector factors[HALVES];
-            for (int half = 0; half < HALVES; ++half)
-                factors[half] = load(b + half * COUNT);
-            for (int row = 0; row < ROWS; ++row)
-                for (int half = 0; half < HALVES; ++half)
-                    sums[row][half] += a[row * ROW_STRIDE] * factors[half];
-        }
-    }
-};
-
-// Calls task(std::integral_constant<int, rows>()), so that the number of rows is known when it is compiled.
-template <int MOST = TILE_ROWS, typename Task> inline void with_rows(int rows, const Task& task) {
-    if (rows == MOST)
-        task(std::integral_constant<int, MOST>());
-    else if constexpr (MOST > 1)
-        with_rows<MOST - 1>(rows, task);
-}
 
 // Neighbouring columns of a panel that are neighbouring pixels in one row of the result.
 struct Run {

@@ -3,12 +3,11 @@
 import numpy as np
 import theano.tensor as T
 from numpy.lib.stride_tricks import sliding_window_view
-from theano.gof import Apply, ParamsType, local_optimizer
-from theano.gradient import DisconnectedType
-from theano.scalar import int64, upcast
+from theano.gof import ParamsType
+from theano.scalar import int64
 from theano.tensor.opt import register_specialize
 
-from nets.ops.base import CppOp
+from nets.ops.linear import Linear, LinearGradients, leave_dx_out
 
 __all__ = ["conv", "conv_pair", "Conv", "ConvGradients"]
 
@@ -43,8 +42,11 @@ def conv_pair(x, w, v, convolution):
     return Conv(convolution.pad, convolution.stride)(x, w, v)
 
 
-class _ConvOp(CppOp):
-    source = "conv.cpp"
+class _Geometry:
+    """Padding and stride, rows and columns of each: what both operations are made with."""
+
+    ndim = 4
+    sources = "tiles.h", "conv.cpp"
     # Parameters rather than text of the C++ code, which is compiled once for all geometries.
     params_type = ParamsType(pad_rows=int64, pad_columns=int64, stride_rows=int64, stride_columns=int64)
 
@@ -52,16 +54,6 @@ class _ConvOp(CppOp):
         super().__init__()
         self.pad = self.pad_rows, self.pad_columns = tuple(int(length) for length in pad)
         self.stride = self.stride_rows, self.stride_columns = tuple(int(length) for length in stride)
-
-    def _operands(self, *operands):
-        operands = [T.as_tensor_variable(operand) for operand in operands]
-        if any(operand.ndim != 4 for operand in operands):
-            types = ", ".join(str(operand.type) for operand in operands)
-            raise ValueError(f"conv_pair takes 4-d operands, not {types}")
-        dtype = upcast(*(operand.dtype for operand in operands))
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"a convolution takes float32 and float64, not {dtype}")
-        return [T.cast(operand, dtype) for operand in operands]
 
     def _call(self, node, function, arguments, sub):
         return f"""
@@ -81,12 +73,7 @@ class _ConvOp(CppOp):
         return padded, sliding_window_view(padded, w.shape[2:], axis=(2, 3))[:, :, ::down, ::right]
 
 
-def _pad_with_null(values, number=2):
-    """C++ takes NULL for the second convolution's arrays where there is one only."""
-    return [*values, *["NULL"] * (number - len(values))]
-
-
-class Conv(_ConvOp):
+class Conv(_Geometry, Linear):
     """x, w -> the convolution of x by w; x, w, v -> that and the convolution of x^2 by v. See :func:`conv_pair`.
 
     Parameters
@@ -97,22 +84,17 @@ class Conv(_ConvOp):
 
     __props__ = ("pad", "stride", "openmp")
 
-    def make_node(self, x, *weights):
-        x, *weights = self._operands(x, *weights)
-        result = T.TensorType(x.dtype, (x.broadcastable[0], weights[0].broadcastable[0], False, False))
-        return Apply(self, [x, *weights], [result() for _ in weights])
+    def result_type(self, x, w):
+        return T.TensorType(x.dtype, (x.broadcastable[0], w.broadcastable[0], False, False))
+
+    def gradients(self):
+        return ConvGradients(self.pad, self.stride)
 
     def infer_shape(self, node, shapes):
         x, w = shapes[:2]
         lengths = [(x[axis] + 2 * pad - w[axis]) // stride + 1
                    for axis, pad, stride in zip((2, 3), self.pad, self.stride)]
         return [(x[0], w[0], *lengths)] * len(node.outputs)
-
-    def grad(self, inputs, output_gradients):
-        outputs = self(*inputs, return_list=True)
-        output_gradients = [T.zeros_like(output) if isinstance(gradient.type, DisconnectedType) else gradient
-                            for output, gradient in zip(outputs, output_gradients)]
-        return ConvGradients(self.pad, self.stride)(*inputs, *output_gradients)
 
     def perform(self, node, inputs, outputs, params):
         x, *weights = inputs
@@ -121,16 +103,13 @@ class Conv(_ConvOp):
             output[0] = np.ascontiguousarray(np.einsum("ncyxij,fcij->nfyx", images, filters, optimize=True))
 
     def c_code(self, node, name, inputs, outputs, sub):
-        x, *weights = inputs
-        outputs = [f"&{output}" for output in outputs]
-        return self._call(node, "run_forward", [x, *_pad_with_null(weights), *_pad_with_null(outputs)], sub)
+        return self._call(node, "run_forward", self.arguments(inputs, outputs), sub)
 
 
-class ConvGradients(_ConvOp):
+class ConvGradients(_Geometry, LinearGradients):
     """x, the weights, and the gradients to the results -> those to x and the weights; without x's if not `with_dx`.
 
-    One operation has all of them, since they share the images' windows. Where nobody uses the gradient to x, as in a
-    network's first layer, an optimization (FAST_RUN) takes it out.
+    One operation has all of them, since they share the images' windows.
     """
 
     __props__ = ("pad", "stride", "with_dx", "openmp")
@@ -138,14 +117,6 @@ class ConvGradients(_ConvOp):
     def __init__(self, pad, stride, with_dx=True):
         super().__init__(pad, stride)
         self.with_dx = with_dx
-
-    def make_node(self, x, *weights_and_gradients):
-        inputs = self._operands(x, *weights_and_gradients)
-        number = len(weights_and_gradients) // 2
-        return Apply(self, inputs, [operand.type() for operand in inputs[0 if self.with_dx else 1:1 + number]])
-
-    def infer_shape(self, node, shapes):
-        return shapes[0 if self.with_dx else 1:1 + len(shapes) // 2]
 
     def perform(self, node, inputs, outputs, params):
         x, *rest = inputs
@@ -164,19 +135,7 @@ class ConvGradients(_ConvOp):
             outputs[0][0] = np.ascontiguousarray(dx[:, :, top:top + height, left:left + width])
 
     def c_code(self, node, name, inputs, outputs, sub):
-        x, *rest = inputs
-        number = len(rest) // 2
-        outputs = [f"&{output}" for output in outputs]
-        dx = [] if self.with_dx else ["NULL"]
-        return self._call(node, "run_backward", [x, *_pad_with_null(rest[:number]), *_pad_with_null(rest[number:]),
-                                                 *dx, *_pad_with_null(outputs, 3 - len(dx))], sub)
+        return self._call(node, "run_backward", self.arguments(inputs, outputs), sub)
 
 
-@register_specialize
-@local_optimizer([ConvGradients])
-def local_conv_without_dx(node):
-    """Leaves the gradient to the images out where nobody uses it."""
-    if not isinstance(node.op, ConvGradients) or not node.op.with_dx or node.outputs[0].clients:
-        return False
-    gradients = ConvGradients(node.op.pad, node.op.stride, with_dx=False)(*node.inputs, return_list=True)
-    return dict(zip(node.outputs[1:], gradients))
+register_specialize(leave_dx_out(ConvGradients, lambda op: ConvGradients(op.pad, op.stride, with_dx=False)))

@@ -43,7 +43,7 @@ class MaxPool2x2(CppOp):
     """x -> the maxima, and which of its window's four each is (uint8, row by row); see :func:`max_pool_2x2`."""
 
     __props__ = ("openmp",)
-    source = "max_pool.cpp"
+    sources = ("max_pool.cpp",)
 
     def make_node(self, x):
         x = T.as_tensor_variable(x)
@@ -78,7 +78,7 @@ class MaxPool2x2Gradient(CppOp):
     """x (its shape only), which, the gradient to the maxima -> the gradient to x."""
 
     __props__ = ("openmp",)
-    source = "max_pool.cpp"
+    sources = ("max_pool.cpp",)
 
     def make_node(self, x, which, gradient):
         return Apply(self, [x, which, T.cast(gradient, x.dtype)], [x.type()])

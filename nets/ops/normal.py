@@ -98,7 +98,7 @@ class Normal(CppOp):
     """
 
     __props__ = ("dtype", "broadcastable", "openmp")
-    source = "normal.cpp"
+    sources = ("normal.cpp",)
 
     def __init__(self, dtype, broadcastable):
         if dtype not in ("float32", "float64"):

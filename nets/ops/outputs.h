@@ -1,4 +1,4 @@
-// What the project's C++ operations share: the storage of their arrays.
+// What the C++ operations share: the storage of their arrays, and whether those fit.
 
 // Makes *output a C-contiguous array of this shape, and keeps the one that is there if it is one. False: out of memory.
 static bool prepare_output(PyArrayObject** output, int ndim, const npy_intp* shape, int type) {
@@ -27,4 +27,24 @@ static bool same_shape(const Contiguous& one, const Contiguous& other) {
         return true;
     PyErr_SetString(PyExc_ValueError, "the operands are not of one shape");
     return false;
+}
+
+// Whether a vector has an element for each channel, axis 1, of an array; otherwise false, with a Python exception set.
+static bool fits_channels(const Contiguous& vector, const Contiguous& array) {
+    if (vector.length(0) == array.length(1))
+        return true;
+    PyErr_Format(PyExc_ValueError, "a vector of %zd elements does not fit %zd channels", vector.length(0),
+                 array.length(1));
+    return false;
+}
+
+// Makes *output the array of an input that it may overwrite, or else an array like it. False: out of memory.
+static bool prepare_output_like(PyArrayObject** output, const Contiguous& input, bool in_place) {
+    if (!in_place)
+        return prepare_output(output, PyArray_NDIM(input.array), PyArray_DIMS(input.array),
+                              PyArray_TYPE(input.array));
+    Py_INCREF(input.array);
+    Py_XDECREF(*output);
+    *output = input.array;
+    return true;
 }

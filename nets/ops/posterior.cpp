@@ -39,17 +39,7 @@ T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sig
             to_variance[i] = alpha * square;
             kl[i] = c.k1 - c.k1 * sigmoid + T(0.5) * std::log(1 + 1 / alpha);
         }
-        double lanes[8] = {};
-        npy_intp i = 0;
-        for (; i + 8 <= length; i += 8)
-            for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] += kl[i + lane];
-        for (; i < length; ++i)
-            lanes[0] += kl[i];
-        double sum = 0;
-        for (double lane : lanes)
-            sum += lane;
-        sums[first / BLOCK] = sum;
+        sums[first / BLOCK] = lane_sum(kl, length);
     });
     double total = 0;
     for (double sum : sums)
@@ -57,11 +47,11 @@ T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sig
     return T(total);
 }
 
-// The pointers are arguments, which GCC believes to be restricted, and so vectorizes the loop.
+// d_theta may be the array to_kept, and d_log_sigma2 to_variance: each element is read before it is written.
 template <typename T>
-void backward_block(npy_intp length, const Constants<T> c, const T* __restrict__ w, const T* __restrict__ log_sigma2,
-                    const T* __restrict__ to_kept, const T* __restrict__ to_variance, const T to_kl,
-                    T* __restrict__ d_theta, T* __restrict__ d_log_sigma2) {
+void backward_block(npy_intp length, const Constants<T> c, const T* w, const T* log_sigma2, const T* to_kept,
+                    const T* to_variance, const T to_kl, T* d_theta, T* d_log_sigma2) {
+    #pragma GCC ivdep
     for (npy_intp i = 0; i < length; ++i) {
         const T square = w[i] * w[i], shifted = square + c.epsilon;
         const T unclipped = log_sigma2[i] - std::log(shifted);
@@ -106,16 +96,14 @@ bool run_forward(const Constants<T>& c, PyArrayObject* theta, PyArrayObject* log
 }
 
 template <typename T>
-bool run_backward(const Constants<T>& c, PyArrayObject* theta, PyArrayObject* log_sigma2, PyArrayObject* to_kept,
-                  PyArrayObject* to_variance, PyArrayObject* to_kl, PyArrayObject** d_theta,
+bool run_backward(const Constants<T>& c, bool in_place, PyArrayObject* theta, PyArrayObject* log_sigma2,
+                  PyArrayObject* to_kept, PyArrayObject* to_variance, PyArrayObject* to_kl, PyArrayObject** d_theta,
                   PyArrayObject** d_log_sigma2) {
     Contiguous w(theta), ls(log_sigma2), g_kept(to_kept), g_variance(to_variance);
     if (!w.array || !ls.array || !g_kept.array || !g_variance.array || !same_shape(w, ls) || !same_shape(w, g_kept)
         || !same_shape(w, g_variance))
         return false;
-    const npy_intp* shape = PyArray_DIMS(w.array);
-    const int ndim = PyArray_NDIM(w.array), type = PyArray_TYPE(theta);
-    if (!prepare_output(d_theta, ndim, shape, type) || !prepare_output(d_log_sigma2, ndim, shape, type))
+    if (!prepare_output_like(d_theta, g_kept, in_place) || !prepare_output_like(d_log_sigma2, g_variance, in_place))
         return false;
     backward(PyArray_SIZE(w.array), c, (const T*)w.data(), (const T*)ls.data(), (const T*)g_kept.data(),
              (const T*)g_variance.data(), *(const T*)PyArray_DATA(to_kl), (T*)PyArray_DATA(*d_theta),

@@ -10,7 +10,7 @@ from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
 from nets import kl
-from nets.ops.base import CppOp
+from nets.ops.base import CppOp, InPlaceOp, in_cpp
 
 __all__ = ["posterior", "Posterior", "PosteriorGradient"]
 
@@ -40,29 +40,30 @@ def posterior(theta, log_sigma2, threshold, clip, epsilon):
     return Posterior(float(threshold), float(clip), float(epsilon))(theta, log_sigma2)
 
 
-class _PosteriorOp(CppOp):
-    __props__ = ("threshold", "clip", "epsilon", "openmp")
-    source = "posterior.cpp"
+class _Constants:
+    """What both operations are made with and have in common."""
 
-    def __init__(self, threshold, clip, epsilon):
-        super().__init__()
-        self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
+    sources = "sums.h", "posterior.cpp"
 
-    def _call(self, function, node, inputs, outputs, sub):
-        dtype = f"npy_{node.inputs[0].dtype}"
+    def _call(self, function, dtype, arguments, sub):
         values = (self.clip, self.epsilon, self.threshold, kl.K1, kl.K2, kl.K3)
-        constants = ", ".join(f"{dtype}({value!r})" for value in values)
-        arguments = ", ".join([*inputs, *(f"&{output}" for output in outputs)])
-        return (f"if (!posterior::{function}<{dtype}>(posterior::Constants<{dtype}>{{{constants}}}, {arguments})) "
-                + sub["fail"])
+        constants = ", ".join(f"npy_{dtype}({value!r})" for value in values)
+        arguments = ", ".join([f"posterior::Constants<npy_{dtype}>{{{constants}}}", *arguments])
+        return f"if (!posterior::{function}<npy_{dtype}>({arguments})) {sub['fail']}"
 
     def _log_alpha(self, theta, log_sigma2):
         unclipped = log_sigma2 - np.log(theta ** 2 + self.epsilon)
         return unclipped, np.clip(unclipped, -self.clip, self.clip)
 
 
-class Posterior(_PosteriorOp):
+class Posterior(_Constants, CppOp):
     """theta, log sigma^2 -> kept theta, variances, KL; see :func:`posterior`."""
+
+    __props__ = ("threshold", "clip", "epsilon", "openmp")
+
+    def __init__(self, threshold, clip, epsilon):
+        super().__init__()
+        self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
 
     def make_node(self, theta, log_sigma2):
         theta, log_sigma2 = map(T.as_tensor_variable, (theta, log_sigma2))
@@ -88,15 +89,25 @@ class Posterior(_PosteriorOp):
         outputs[2][0] = np.asarray(divergence.sum(dtype="float64"), theta.dtype)
 
     def c_code(self, node, name, inputs, outputs, sub):
-        return self._call("run_forward", node, inputs, outputs, sub)
+        arguments = [*inputs, *(f"&{output}" for output in outputs)]
+        return self._call("run_forward", node.inputs[0].dtype, arguments, sub)
 
 
-class PosteriorGradient(_PosteriorOp):
+class PosteriorGradient(_Constants, InPlaceOp):
     """theta, log sigma^2, gradients to kept theta, variances and KL -> gradients to theta and to log sigma^2."""
+
+    __props__ = ("threshold", "clip", "epsilon", "in_place", "openmp")
+
+    def __init__(self, threshold, clip, epsilon, in_place=False):
+        super().__init__(in_place)
+        self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
 
     def make_node(self, theta, log_sigma2, *gradients):
         gradients = [T.cast(gradient, theta.dtype) for gradient in gradients]
         return Apply(self, [theta, log_sigma2, *gradients], [theta.type(), theta.type()])
+
+    def overwritten(self):
+        return {0: 2, 1: 3}
 
     def infer_shape(self, node, shapes):
         return [shapes[0], shapes[0]]
@@ -115,4 +126,5 @@ class PosteriorGradient(_PosteriorOp):
         outputs[0][0], outputs[1][0] = d_theta.astype(theta.dtype), d_log_sigma2.astype(theta.dtype)
 
     def c_code(self, node, name, inputs, outputs, sub):
-        return self._call("run_backward", node, inputs, outputs, sub)
+        arguments = [in_cpp(self.in_place), *inputs, *(f"&{output}" for output in outputs)]
+        return self._call("run_backward", node.inputs[0].dtype, arguments, sub)

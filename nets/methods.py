@@ -8,9 +8,9 @@ from collections import namedtuple
 from functools import partial
 
 from lasagne.init import Constant, GlorotUniform, Normal
-from lasagne.layers import DenseLayer
 
 from nets.conv import Conv2DLayer
+from nets.dense import DenseLayer
 from nets.dropout import BinaryDropoutLayer
 from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 

@@ -19,10 +19,11 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from nets import kl, ops
 from nets.conv import Convolution
+from nets.dense import flat, product
 from nets.ops.conv import conv_pair
-from nets.ops.dense import dense, dense_pair
+from nets.ops.dense import dense_pair
 from nets.ops.normal import NormalStream
-from nets.ops.posterior import posterior
+from nets.ops.posterior import kept, posterior
 from nets.ops.reparameterization import sample
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer", "PARAMETERIZATIONS"]
@@ -149,9 +150,14 @@ class SparseVDLayer(lasagne.layers.Layer):
         log_alpha = self.get_log_alpha()
         return self.W * self.get_mask(), T.exp(log_alpha) * T.sqr(self.W), T.sum(kl.molchanov_2017(log_alpha))
 
+    def _pruned(self):
+        if ops.enabled() and self.parameterization == "additive":
+            return kept(self.W, self.log_sigma2, self.threshold, CLIP, EPSILON)
+        return self.W * self.get_mask()
+
     def get_output_for(self, input, deterministic=False, **kwargs):
         if deterministic:
-            activation = self.linear(input, self.W * self.get_mask())
+            activation = self.linear(input, self._pruned())
         else:
             pruned, variances, _ = self._posterior()
             mean, variance = self.linear_pair(input, pruned if self.train_clip else self.W, variances)
@@ -201,16 +207,12 @@ class SparseVDDenseLayer(SparseVDLayer):
         return (input_shape[0], self.num_units)
 
     def linear(self, input, weights):
-        return dense(_flat(input), weights) if ops.enabled() else T.dot(_flat(input), weights)
+        return product(flat(input), weights)
 
     def linear_pair(self, input, weights, squares_weights):
         if ops.enabled():
-            return dense_pair(_flat(input), weights, squares_weights)
+            return dense_pair(flat(input), weights, squares_weights)
         return super().linear_pair(input, weights, squares_weights)
-
-
-def _flat(input):
-    return input.flatten(2) if input.ndim > 2 else input
 
 
 class SparseVDConv2DLayer(SparseVDLayer):

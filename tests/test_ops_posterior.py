@@ -5,7 +5,7 @@ import theano.tensor as T
 from theano.configparser import change_flags
 
 from nets import kl
-from nets.ops.posterior import posterior
+from nets.ops.posterior import kept, posterior
 
 THRESHOLD, CLIP, EPSILON = 3.0, 8.0, 1e-8
 
@@ -99,6 +99,15 @@ def test_operands_may_lie_anyhow_in_memory(compiled):
     values = operands((40, 60))
     for one, other in zip(compiled["float32"](*values), compiled["float32"](*[value.T.copy().T for value in values])):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("mode", ["FAST_RUN", "FAST_COMPILE"])
+def test_the_kept_weights_alone(compiled, mode):
+    values = operands((300, 100))
+    expressions = T.fmatrix(), T.fmatrix()
+    alone = theano.function(expressions, kept(*expressions, THRESHOLD, CLIP, EPSILON), mode=mode)(*values[:2])
+    # In numpy's logarithm, rounding next to the threshold differs.
+    assert (alone != compiled["float32"](*values)[0]).sum() <= (0 if mode == "FAST_RUN" else 6)
 
 
 def test_nan_is_not_hidden(compiled):

@@ -21,6 +21,10 @@ template <typename Task> void for_each_block(npy_intp size, const Task& task) {
         task(first, std::min(BLOCK, size - first));
 }
 
+template <typename T> T log_alpha_of(const Constants<T>& c, T theta, T log_sigma2) {
+    return std::min(std::max(log_sigma2 - std::log(theta * theta + c.epsilon), -c.clip), c.clip);
+}
+
 template <typename T>
 T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sigma2, T* kept, T* variance) {
     std::vector<double> sums((size + BLOCK - 1) / BLOCK);
@@ -32,7 +36,7 @@ T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sig
         T kl[BLOCK];
         for (npy_intp i = 0; i < length; ++i) {
             const T square = w[i] * w[i];
-            const T log_alpha = std::min(std::max(ls[i] - std::log(square + c.epsilon), -c.clip), c.clip);
+            const T log_alpha = log_alpha_of(c, w[i], ls[i]);
             const T alpha = std::exp(log_alpha);
             const T sigmoid = 1 / (1 + std::exp(-(c.k2 + c.k3 * log_alpha)));
             to_kept[i] = log_alpha < c.threshold ? w[i] : T(0);
@@ -45,6 +49,13 @@ T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sig
     for (double sum : sums)
         total += sum;
     return T(total);
+}
+
+template <typename T>
+void kept_block(npy_intp length, const Constants<T> c, const T* __restrict__ w, const T* __restrict__ log_sigma2,
+                T* __restrict__ kept) {
+    for (npy_intp i = 0; i < length; ++i)
+        kept[i] = log_alpha_of(c, w[i], log_sigma2[i]) < c.threshold ? w[i] : T(0);
 }
 
 // d_theta may be the array to_kept, and d_log_sigma2 to_variance: each element is read before it is written.
@@ -92,6 +103,17 @@ bool run_forward(const Constants<T>& c, PyArrayObject* theta, PyArrayObject* log
         return false;
     *(T*)PyArray_DATA(*kl) = forward(PyArray_SIZE(w.array), c, (const T*)w.data(), (const T*)ls.data(),
                                      (T*)PyArray_DATA(*kept), (T*)PyArray_DATA(*variance));
+    return true;
+}
+
+template <typename T>
+bool run_kept(const Constants<T>& c, PyArrayObject* theta, PyArrayObject* log_sigma2, PyArrayObject** kept) {
+    Contiguous w(theta), ls(log_sigma2);
+    if (!w.array || !ls.array || !same_shape(w, ls) || !prepare_output_like(kept, w, false))
+        return false;
+    for_each_block(PyArray_SIZE(w.array), [&](npy_intp i, npy_intp length) {
+        kept_block(length, c, (const T*)w.data() + i, (const T*)ls.data() + i, (T*)PyArray_DATA(*kept) + i);
+    });
     return true;
 }
 

@@ -12,7 +12,7 @@ from theano.gradient import DisconnectedType
 from nets import kl
 from nets.ops.base import CppOp, InPlaceOp, in_cpp
 
-__all__ = ["posterior", "Posterior", "PosteriorGradient"]
+__all__ = ["posterior", "kept", "Posterior", "PosteriorGradient", "Kept"]
 
 
 def posterior(theta, log_sigma2, threshold, clip, epsilon):
@@ -40,6 +40,14 @@ def posterior(theta, log_sigma2, threshold, clip, epsilon):
     return Posterior(float(threshold), float(clip), float(epsilon))(theta, log_sigma2)
 
 
+def kept(theta, log_sigma2, threshold, clip, epsilon):
+    """theta where log alpha < threshold and 0 elsewhere, for predictions: the first result of :func:`posterior`.
+
+    Parameters and errors as there. It has no gradient.
+    """
+    return Kept(float(threshold), float(clip), float(epsilon))(theta, log_sigma2)
+
+
 class _Constants:
     """What both operations are made with and have in common."""
 
@@ -56,6 +64,13 @@ class _Constants:
         return unclipped, np.clip(unclipped, -self.clip, self.clip)
 
 
+def _of_one_type(theta, log_sigma2):
+    theta, log_sigma2 = map(T.as_tensor_variable, (theta, log_sigma2))
+    if theta.type != log_sigma2.type or theta.dtype not in ("float32", "float64"):
+        raise ValueError(f"theta and log sigma^2 are of types {theta.type} and {log_sigma2.type}, not of one float")
+    return theta, log_sigma2
+
+
 class Posterior(_Constants, CppOp):
     """theta, log sigma^2 -> kept theta, variances, KL; see :func:`posterior`."""
 
@@ -66,9 +81,7 @@ class Posterior(_Constants, CppOp):
         self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
 
     def make_node(self, theta, log_sigma2):
-        theta, log_sigma2 = map(T.as_tensor_variable, (theta, log_sigma2))
-        if theta.type != log_sigma2.type or theta.dtype not in ("float32", "float64"):
-            raise ValueError(f"theta and log sigma^2 are of types {theta.type} and {log_sigma2.type}, not of one float")
+        theta, log_sigma2 = _of_one_type(theta, log_sigma2)
         return Apply(self, [theta, log_sigma2], [theta.type(), theta.type(), T.scalar(dtype=theta.dtype)])
 
     def infer_shape(self, node, shapes):
@@ -128,3 +141,28 @@ class PosteriorGradient(_Constants, InPlaceOp):
     def c_code(self, node, name, inputs, outputs, sub):
         arguments = [in_cpp(self.in_place), *inputs, *(f"&{output}" for output in outputs)]
         return self._call("run_backward", node.inputs[0].dtype, arguments, sub)
+
+
+class Kept(_Constants, CppOp):
+    """theta, log sigma^2 -> kept theta; see :func:`kept`."""
+
+    __props__ = ("threshold", "clip", "epsilon", "openmp")
+
+    def __init__(self, threshold, clip, epsilon):
+        super().__init__()
+        self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
+
+    def make_node(self, theta, log_sigma2):
+        theta, log_sigma2 = _of_one_type(theta, log_sigma2)
+        return Apply(self, [theta, log_sigma2], [theta.type()])
+
+    def infer_shape(self, node, shapes):
+        return shapes[:1]
+
+    def perform(self, node, inputs, outputs):
+        theta, log_sigma2 = inputs
+        _, log_alpha = self._log_alpha(theta, log_sigma2)
+        outputs[0][0] = np.where(log_alpha < self.threshold, theta, 0).astype(theta.dtype)
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        return self._call("run_kept", node.inputs[0].dtype, [*inputs, f"&{outputs[0]}"], sub)

@@ -1,0 +1,80 @@
+"""What an epoch takes beside its steps: batches, the test pass, counting zeros, the report and the checkpoint.
+
+Trains on random images, as many as MNIST or CIFAR-10 has, and tells the medians over the epochs but the first.
+
+    python benchmarks/epoch.py                            LeNet-300-100 and LeNet-5-Caffe
+    python benchmarks/epoch.py --network vgg-like --epochs 3
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import types
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+#: name : (how it is built, shape of an image, training images)
+NETWORKS = {"lenet-300-100": ("lenet_300_100", {}, (1, 28, 28), 60000),
+            "lenet-5-caffe": ("lenet_5_caffe", {}, (1, 28, 28), 60000),
+            "vgg-like": ("vgg_like", {"k": 0.25}, (3, 32, 32), 50000)}
+
+
+def measure(network, epochs):
+    """Seconds of each epoch, and of its steps alone."""
+    import nets  # noqa: F401
+    import numpy as np
+    from nets import architectures, methods
+    from utils import runs, training
+
+    build, keywords, shape, number = NETWORKS[network]
+    generator = training.seed_generators(1)
+    net = getattr(architectures, build)(methods.sparse_vd(), input_shape=shape, **keywords)
+    trainer = training.Trainer(net, number)
+
+    def images(count):
+        return (generator.standard_normal((count, *shape), dtype="float32"),
+                generator.integers(0, 10, count).astype("int32"))
+
+    dataset = types.SimpleNamespace(**dict(zip(
+        ("train_images", "train_labels", "test_images", "test_labels"), (*images(number), *images(10000)))))
+    train, steps, ends = trainer._train, [0.0], []
+
+    def step(*batch):
+        began = time.perf_counter()
+        train(*batch)
+        steps[-1] += time.perf_counter() - began
+
+    step.get_shared = train.get_shared
+    trainer._train = step
+
+    def after(epoch):
+        ends.append(time.perf_counter())
+        steps.append(0.0)
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = runs.Run(folder, {"settings": {}})
+        training.fit(trainer, dataset, run, epochs=epochs, batch_size=100, learning_rate=lambda epoch: 1e-3,
+                     kl_weight=lambda epoch: 1.0, generator=generator, after_epoch=after)
+    return np.diff(ends), np.array(steps[1:-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=tuple(NETWORKS), nargs="+", default=("lenet-300-100", "lenet-5-caffe"),
+                        help="(default: both LeNets)")
+    parser.add_argument("--epochs", type=int, default=6, metavar="N", help="(default: 6)")
+    args = parser.parse_args()
+
+    import numpy as np
+    from tabulate import tabulate
+    rows = []
+    for network in args.network:
+        whole, steps = (np.median(seconds[1:]) for seconds in measure(network, args.epochs))
+        rows.append((network, whole, steps, whole / steps))
+    print(tabulate(rows, ("Network", "s an epoch", "s in its steps", "ratio"), "github", floatfmt=("", ".2f", ".2f", ".3f")))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ from nets.params import named_params
 from utils import report
 from utils.errors import UserError
 from utils.runs import SPARSITY
+from utils.threads import FairShare
 
 __all__ = ["Predictor", "Trainer", "Evaluation", "fit", "seed_generators"]
 
@@ -105,6 +106,7 @@ class Trainer(Predictor):
                                 T.cast(kl, "float64")])
         updates[self._totals] = self._totals + batch_totals
         self._train = theano.function([images, labels], updates=updates)
+        self._threads = FairShare()
 
         self._kl = theano.function([], kl)
 
@@ -126,6 +128,7 @@ class Trainer(Predictor):
             chosen = order[batch * batch_size:(batch + 1) * batch_size]
             batch_images = images[chosen]
             self._train(augment(batch_images) if augment else batch_images, labels[chosen])
+            self._threads.adapt()
             if progress:
                 progress.update()
         nll, errors, kl = self._totals.get_value()

@@ -5,7 +5,8 @@
 // filter. Here it is made in panels of PANEL columns, the order in which a register tile reads it, so that it is
 // written and read once, from cache. The panel is squared in place between the two products.
 //
-// Sums have a fixed order, whatever the alignment; only those over images depend on the number of threads.
+// Sums have a fixed order, whatever the alignment. Those over images depend on the number of threads that there were at
+// the first call, and not on how many there are later.
 
 #include <algorithm>
 #include <cstring>
@@ -227,30 +228,36 @@ template <typename T> void square(T* values, npy_intp size) {
         values[i] *= values[i];
 }
 
-// Who does what: each thread has a range of images, which it takes in groups.
+inline int first_number_of_threads() {
+#ifdef _OPENMP
+    static const int threads = omp_get_max_threads();
+    return threads;
+#else
+    return 1;
+#endif
+}
+
+// Who does what: images are divided into shares, one for each thread, which takes them in groups.
 struct Schedule {
     npy_intp images, group;
-    int threads;
+    int shares;
 
     // A group's part of col shall stay in the cache, and be wide enough to make use of the weights that it is
     // multiplied by.
-    Schedule(const Geometry& g, npy_intp item_bytes, int panel) : images(g.images), threads(1) {
-#ifdef _OPENMP
-        threads = int(std::min<npy_intp>(omp_get_max_threads(), images));
-#endif
-        threads = std::max(threads, 1);
+    Schedule(const Geometry& g, npy_intp item_bytes, int panel) : images(g.images) {
+        shares = int(std::max<npy_intp>(1, std::min<npy_intp>(first_number_of_threads(), images)));
         const npy_intp columns = std::max<npy_intp>(COL_BYTES / (g.weights() * item_bytes),
                                                     LEAST_PANELS * panel);
-        const npy_intp share = ceil_div(images, threads), most = std::max<npy_intp>(1, columns / g.pixels());
-        group = std::max<npy_intp>(1, ceil_div(share, std::max<npy_intp>(1, ceil_div(share, most))));
+        const npy_intp size = ceil_div(images, shares), most = std::max<npy_intp>(1, columns / g.pixels());
+        group = std::max<npy_intp>(1, ceil_div(size, std::max<npy_intp>(1, ceil_div(size, most))));
     }
 
-    npy_intp begin(int thread) const { return thread * images / threads; }
+    npy_intp begin(int share) const { return share * images / shares; }
 
-    // Calls task(first image, images) for the groups of a thread.
-    template <typename Task> void groups(int thread, const Task& task) const {
-        for (npy_intp image = begin(thread); image < begin(thread + 1); image += group)
-            task(image, std::min(group, begin(thread + 1) - image));
+    // Calls task(first image, images) for the groups of a share.
+    template <typename Task> void groups(int share, const Task& task) const {
+        for (npy_intp image = begin(share); image < begin(share + 1); image += group)
+            task(image, std::min(group, begin(share + 1) - image));
     }
 };
 
@@ -276,15 +283,15 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
         pack(tiles, weights, v, weights, 1, (T*)packed_v);
     const Schedule schedule(g, sizeof(T), PANEL);
     std::vector<ForwardWorkspace<T>> workspaces;
-    workspaces.reserve(schedule.threads);
-    for (int thread = 0; thread < schedule.threads; ++thread)
+    workspaces.reserve(schedule.shares);
+    for (int share = 0; share < schedule.shares; ++share)
         workspaces.emplace_back(g, schedule.group);
 
-    #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
-    for (int thread = 0; thread < schedule.threads; ++thread) {
-        ForwardWorkspace<T>& space = workspaces[thread];
+    #pragma omp parallel for schedule(static, 1) if (schedule.shares > 1)
+    for (int share = 0; share < schedule.shares; ++share) {
+        ForwardWorkspace<T>& space = workspaces[share];
         Panels<T>& panels = space.panels;
-        schedule.groups(thread, [&](npy_intp first, npy_intp images) {
+        schedule.groups(share, [&](npy_intp first, npy_intp images) {
             panels.set_images(images);
             pad_images(g, images, x + first * image_size, (T*)space.padded);
             for (npy_intp panel = 0; panel < panels.count; ++panel) {
@@ -358,16 +365,16 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
     const Schedule schedule(g, sizeof(T), PANEL);
     const npy_intp most_panels = ceil_div(schedule.group * g.pixels(), PANEL);
     std::vector<BackwardWorkspace<T>> workspaces;
-    workspaces.reserve(schedule.threads);
-    for (int thread = 0; thread < schedule.threads; ++thread)
+    workspaces.reserve(schedule.shares);
+    for (int share = 0; share < schedule.shares; ++share)
         workspaces.emplace_back(g, schedule.group, most_panels, filters, pair, dx != NULL);
 
-    #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
-    for (int thread = 0; thread < schedule.threads; ++thread) {
-        BackwardWorkspace<T>& space = workspaces[thread];
+    #pragma omp parallel for schedule(static, 1) if (schedule.shares > 1)
+    for (int share = 0; share < schedule.shares; ++share) {
+        BackwardWorkspace<T>& space = workspaces[share];
         Panels<T>& panels = space.panels;
         bool begun = false;
-        schedule.groups(thread, [&](npy_intp first, npy_intp images) {
+        schedule.groups(share, [&](npy_intp first, npy_intp images) {
             panels.set_images(images);
             pad_images(g, images, x + first * image_size, (T*)space.padded);
             panels.gather(g_mean + first * result_size, space.g_mean);
@@ -436,17 +443,17 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
         });
     }
 
-    // The threads' sums, always in the same order.
+    // The shares' sums, always in the same order.
     #pragma omp parallel for schedule(static) if (g.filters * weights > WORTH_THREADS)
     for (npy_intp first = 0; first < g.filters; first += Lanes<T>::COUNT) {
         const npy_intp last = std::min<npy_intp>(first + Lanes<T>::COUNT, g.filters);
         for (npy_intp weight = 0; weight < weights; ++weight)
             for (npy_intp filter = first; filter < last; ++filter) {
                 T sum_w = 0, sum_v = 0;
-                for (int thread = 0; thread < (g.images ? schedule.threads : 0); ++thread) {
-                    sum_w += workspaces[thread].dw[weight * filters + filter];
+                for (int share = 0; share < (g.images ? schedule.shares : 0); ++share) {
+                    sum_w += workspaces[share].dw[weight * filters + filter];
                     if (pair)
-                        sum_v += workspaces[thread].dv[weight * filters + filter];
+                        sum_v += workspaces[share].dv[weight * filters + filter];
                 }
                 dw[filter * weights + weight] = sum_w;
                 if (pair)

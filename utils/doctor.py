@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import importlib.metadata
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -49,28 +50,41 @@ def check_basics(flags):
     headers = sysconfig.get_path("include")
     found = os.path.exists(os.path.join(headers, "Python.h"))
     yield Check(found, "Python's headers", headers if found else "apt install python3.11-dev")
-    yield from _check_compiler(flags.get("cxx") or shutil.which("g++") or shutil.which("clang++"))
+    yield from _check_compiler(_compiler(flags))
+
+
+def _compiler(flags):
+    return flags.get("cxx") or shutil.which("g++") or shutil.which("clang++")
 
 
 def _check_compiler(compiler):
     if not compiler:
         yield Check(False, "C++ compiler", "none: apt install g++")
         return
+    works, text = _build_and_run(compiler, "int main() {}")
+    yield Check(works, "C++ compiler", _first_line([*shlex.split(compiler), "--version"]) if works
+                else f"{compiler} does not work: {text}")
+    works, text = _build_and_run(compiler, _OPENMP, "-fopenmp")
+    yield Check(works, "OpenMP", f"{text} threads" if works else f"{compiler} -fopenmp does not work: {text}")
+
+
+def _build_and_run(compiler, source, *flags):
+    """Whether a C++ program compiles and runs, and what it prints, or what the compiler says."""
     with tempfile.TemporaryDirectory(prefix="sparsevd-") as folder:
-        program = os.path.join(folder, "openmp")
-        plain = _run([compiler, "-x", "c++", "-", "-o", program], input="int main() {}")
-        yield Check(plain.returncode == 0, "C++ compiler", _first_line([compiler, "--version"]) if plain.returncode == 0
-                    else f"{compiler} does not compile: {_one_line(plain.stderr)}")
-        openmp = _run([compiler, "-fopenmp", "-x", "c++", "-", "-o", program], input=_OPENMP)
-        yield Check(openmp.returncode == 0, "OpenMP", f"{_first_line([program])} threads" if openmp.returncode == 0
-                    else f"{compiler} -fopenmp does not compile: {_one_line(openmp.stderr)}")
+        program = os.path.join(folder, "program")
+        try:
+            compiled = _run([*shlex.split(compiler), "-x", "c++", "-", *flags, "-o", program], input=source)
+            result = compiled if compiled.returncode else _run([program])
+        except OSError as error:
+            return False, str(error)
+    return result.returncode == 0, _one_line(result.stderr or result.stdout)
 
 
 def check_gpu(flags):
     """What a GPU needs: pygpu, and for CUDA the driver, CUDA's libraries and cuDNN; yields a :class:`Check` each."""
     cuda = bool(gpu_setup.asked_for(flags, "cuda"))
     any_gpu = cuda or bool(gpu_setup.asked_for(flags, "opencl"))
-    yield _check_pygpu(any_gpu)
+    yield from _check_pygpu(any_gpu, _compiler(flags))
     yield from _check_driver(flags, cuda)
     yield _check_library("nvrtc", "NVRTC", _nvrtc_version, flags, cuda)
     yield _check_library("cublas", "cuBLAS", _cublas_version, flags, cuda)
@@ -81,18 +95,18 @@ def _missing(needed, part, text, name):
     return Check(False if needed else None, part, f"{text}: {gpu_setup.INSTALL[name]}")
 
 
-def _check_pygpu(needed):
+def _check_pygpu(needed, compiler):
     problem = gpu_setup.pygpu_problem()
     if problem:
-        return _missing(needed, "pygpu", problem, "pygpu")
+        yield _missing(needed, "pygpu", problem, "pygpu")
+        return
     import pygpu
-    libraries = sorted({path for path in _mapped() if os.path.basename(path).startswith("libgpuarray.so")})
-    return Check(True, "pygpu", f"{pygpu.__version__} at {os.path.dirname(pygpu.__file__)}, {', '.join(libraries)}")
-
-
-def _mapped():
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-        return ["/" + line.rstrip("\n").partition("/")[2] for line in file]
+    yield Check(True, "pygpu", f"{pygpu.__version__}, {os.path.dirname(pygpu.__file__)}")
+    if compiler and _build_and_run(compiler, "#include <gpuarray/array.h>\nint main() {}", "-lgpuarray")[0]:
+        yield Check(True, "libgpuarray", "the compiler finds its headers and its library")
+    else:
+        yield Check(False if needed else None, "libgpuarray", "the compiler does not find its headers or its library "
+                    "(Debian: apt install libgpuarray-dev)")
 
 
 def _check_driver(flags, needed):

@@ -1,4 +1,4 @@
-"""A training step that has the same result on every device, to compare devices by.
+"""A training step and a convolution that have the same result on every device, to compare devices by.
 
     python -m utils.trial_step FILE            on the device of THEANO_FLAGS; the result goes to FILE (.npz)
     python -m utils.trial_step FILE --plain    the same without the project's own operations
@@ -21,9 +21,11 @@ import lasagne  # noqa: E402
 import numpy as np  # noqa: E402
 import theano  # noqa: E402
 import theano.tensor as T  # noqa: E402
+from theano.configparser import change_flags  # noqa: E402
 
 from nets import ops  # noqa: E402
 from nets.architectures import lenet_300_100  # noqa: E402
+from nets.conv import Convolution  # noqa: E402
 from nets.methods import sparse_vd  # noqa: E402
 from utils.training import Trainer, seed_generators  # noqa: E402
 
@@ -39,7 +41,8 @@ def run():
     Returns
     -------
     dict
-        the network's parameters, Adam's moments, and what training and predictions come to: {name: array}
+        the network's parameters, Adam's moments, what training and predictions come to, and a convolution with its
+        gradients: {name: array}
     """
     seed_generators(0)
     net = lenet_300_100(sparse_vd())
@@ -57,7 +60,20 @@ def run():
     training, kl = trainer.train_epoch(images, labels, BATCH_SIZE, np.arange(len(images)), 1e-5, 1.0)
     nonzero = [layer.nonzero for layer in trainer.count_layers()]
     return {**trainer.state(), "nll": np.array(training.nll), "kl": np.array(kl), "nonzero": np.array(nonzero, float),
-            "predictions": np.array(trainer.evaluate(images, labels).nll)}
+            "predictions": np.array(trainer.evaluate(images, labels).nll), **_convolution(rng)}
+
+
+def _convolution(rng):
+    """Of whole numbers, so that it is exact with the short mantissas (TF32) that cuDNN may take."""
+    images, filters, weights = (theano.shared(rng.randint(-3, 4, shape).astype(np.float32))
+                                for shape in ((8, 3, 12, 12), (4, 3, 3, 3), (8, 4, 10, 10)))
+    convolved = Convolution((8, 3, 12, 12), 4, 3)(images, filters)
+    gradients = T.grad(T.sum(convolved * weights), [images, filters])
+    # With cuDNN, this is what calls the functions of cudnn_compat.h.
+    guess = {f"dnn.conv.algo_{part}": "guess_once" for part in ("fwd", "bwd_data", "bwd_filter")}
+    with change_flags(**guess):
+        results = theano.function([], [convolved, *gradients])()
+    return dict(zip(("convolution", "its gradient to images", "its gradient to filters"), results))
 
 
 def gigaflops(size=2000, count=5):

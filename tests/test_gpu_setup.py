@@ -17,15 +17,28 @@ sys.path.insert(0, sys.argv[1])
 from utils import gpu_setup
 settings = gpu_setup.prepare(json.loads(sys.argv[2]), "-O3")
 answers = [ctypes.CDLL(f"lib{name}.so").answer() for name in gpu_setup.REQUIRED]
+nvrtc = ctypes.CDLL("libnvrtc.so")
+options = [(ctypes.c_char_p * 2)(b"-arch", b"compute_" + number) for number in (b"90", b"10", b"12", b"121")]
+answers += [nvrtc.nvrtcCompileProgram(None, 2, option) for option in options]
 print(json.dumps([settings, answers, os.environ.get("CPATH", "")]))
 """
 
 
-def library(path, answer):
+# Instead of compiling, it returns the number in -arch compute_NUMBER; but not without its companion, like the real one.
+NVRTC = """
+#include <dlfcn.h>
+#include <stdlib.h>
+extern "C" int nvrtcCompileProgram(void *, int, const char *const *options) {
+  return dlopen("libnvrtc-builtins.so.13.0", RTLD_LAZY) ? atoi(options[1] + 8) : -1;
+}
+"""
+
+
+def library(path, answer, source=""):
     """A shared library with the function answer(), which says its soname to be its file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["g++", "-shared", "-fPIC", "-x", "c++", "-", "-o", str(path), f"-Wl,-soname,{path.name}"],
-                   input=f'extern "C" int answer() {{ return {answer}; }}', text=True, check=True)
+                   input=f'{source}extern "C" int answer() {{ return {answer}; }}', text=True, check=True)
 
 
 def header(path, text=""):
@@ -45,7 +58,8 @@ def toolkit(tmp_path):
     """Something like CUDA 13, in a folder with a space in its name; and a pygpu that can be imported."""
     root = tmp_path / "cuda 13"
     for answer, name in enumerate(("libcuda.so.1", "libnvrtc.so.13", "libcublas.so.13")):
-        library(root / "lib64" / name, answer)
+        library(root / "lib64" / name, answer, NVRTC if "nvrtc" in name else "")
+    library(root / "lib64" / "libnvrtc-builtins.so.13.0", 0)
     header(root / "include" / "crt" / "host_defines.h")
     header(tmp_path / "modules" / "pygpu" / "__init__.py")
     header(tmp_path / "modules" / "pygpu" / "gpuarray.py")
@@ -80,8 +94,14 @@ def test_a_cpu_needs_nothing(monkeypatch):
 
 def test_the_names_that_libgpuarray_opens_lead_to_the_libraries(toolkit):
     settings, answers, cpath, _ = prepare(toolkit)
-    assert answers == [0, 1, 2]
-    assert settings["cuda"] == {"include_path": str(toolkit / "include")} and cpath == str(toolkit / "include")
+    assert answers[:3] == [0, 1, 2]
+    assert settings["cuda"] == {"include_path": str(toolkit / "include")}
+    assert cpath.split(os.pathsep)[0] == str(toolkit / "include")
+
+
+def test_a_compute_capability_of_three_digits_is_what_libgpuarray_means(toolkit):
+    """libgpuarray cuts off the third; 10.0 and 12.0 are the capabilities that it can mean."""
+    assert prepare(toolkit)[1][3:] == [90, 100, 120, 121]
 
 
 def test_cudnn_9_compiles_with_the_header(toolkit):
@@ -154,7 +174,7 @@ def test_the_loaders_libraries_are_found_with_their_path():
 def test_what_is_missing_is_said_in_one_line(monkeypatch, missing, advice):
     monkeypatch.setattr(gpu_setup, "pygpu_problem", lambda: "pygpu is bad" if missing == "pygpu" else None)
     monkeypatch.setattr(gpu_setup, "find_library", lambda name, flags: None if name == missing else "/some/path")
-    monkeypatch.setattr(gpu_setup, "_load", lambda *arguments: None)
+    monkeypatch.setattr(gpu_setup, "load_library", lambda *arguments: None)
     with pytest.raises(UserError) as error:
         gpu_setup.prepare({"device": "cuda"}, "-O3")
     text = str(error.value)

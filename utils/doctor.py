@@ -141,14 +141,21 @@ def _check_library(name, title, version, flags, needed):
     if not path:
         return _missing(needed, title, f"lib{name}.so was not found", name)
     try:
-        return Check(True, title, f"{version(ctypes.CDLL(path))}, {path}")
-    except (OSError, AttributeError) as error:
-        return _missing(needed, title, f"{path} cannot be loaded ({_one_line(str(error))})", name)
+        gpu_setup.load_library(name, path, flags)
+        return Check(True, title, f"{version(ctypes.CDLL(f'lib{name}.so'))}, {path}")
+    except (OSError, AttributeError, UserError) as error:
+        return _missing(needed, title, f"{path} does not work ({_one_line(str(error))})", name)
 
 
 def _nvrtc_version(library):
     major, minor = ctypes.c_int(), ctypes.c_int()
     library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+    program = ctypes.c_void_p()
+    library.nvrtcCreateProgram(ctypes.byref(program), b"__global__ void nothing() {}", None, 0, None, None)
+    status = library.nvrtcCompileProgram(program, 0, None)
+    if status:
+        library.nvrtcGetErrorString.restype = ctypes.c_char_p
+        raise OSError(f"it does not compile a kernel: {library.nvrtcGetErrorString(status).decode()}")
     text = f"{major.value}.{minor.value}, which the driver has to be for"
     if hasattr(library, "nvrtcGetSupportedArchs"):
         capabilities = (ctypes.c_int * _integer(library.nvrtcGetNumSupportedArchs))()

@@ -21,8 +21,8 @@ import zlib
 
 from utils.errors import UserError
 
-__all__ = ["prepare", "asked_for", "pygpu_problem", "find_library", "find_header", "find_cudnn", "cudnn_version",
-           "INSTALL"]
+__all__ = ["prepare", "asked_for", "pygpu_problem", "find_library", "load_library", "find_header", "find_cudnn",
+           "cudnn_version", "INSTALL", "REQUIRED"]
 
 _PACKAGES = "python -m pip install -r requirements-gpu.txt"
 #: What to do where a part is missing.
@@ -31,6 +31,8 @@ INSTALL = {"pygpu": 'see README, "On a GPU"', "cuda": "install NVIDIA's driver",
 
 #: What libgpuarray does not work without: the driver, the compiler of its kernels, and its products of matrices.
 REQUIRED = ("cuda", "nvrtc", "cublas")
+#: What these open themselves, by a name that the loader finds only once it is loaded: PyPI's NVRTC 13.0 fails without.
+_COMPANIONS = {"nvrtc": "nvrtc-builtins", "cublas": "cublasLt"}
 
 _HEADER = "cudnn_compat.h"
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -80,7 +82,7 @@ def prepare(flags, cxxflags):
     for name in REQUIRED:
         path = find_library(name, flags)
         _require(asked, None if path else f"lib{name}.so was not found", name)
-        _load(name, path, flags)
+        load_library(name, path, flags)
     return {"cuda": _cuda_settings(flags), **_cudnn_settings(flags, cxxflags)}
 
 
@@ -155,8 +157,12 @@ def _roots(flags):
 
 
 def _newest_library(root, name):
-    paths = [path for folder in ("lib64", "lib", "targets/x86_64-linux/lib")
-             for path in glob.glob(os.path.join(glob.escape(root), folder, f"lib{name}.so*"))]
+    folders = [os.path.join(root, folder) for folder in ("lib64", "lib", "targets/x86_64-linux/lib")]
+    return next(filter(None, (_newest(folder, name) for folder in folders)), None)
+
+
+def _newest(folder, name):
+    paths = glob.glob(os.path.join(glob.escape(folder), f"lib{name}.so*"))
     return max(paths, key=lambda path: [int(part) for part in re.findall(r"\d+", os.path.basename(path))], default=None)
 
 
@@ -172,19 +178,29 @@ def _loaded_path(soname):
     return next(("/" + path for _, _, path in paths if os.path.basename(path).startswith(stem)), None)
 
 
-def _load(name, path, flags):
+def load_library(name, path, flags=None):
     """Loads a library, and makes dlopen("lib<name>.so") lead to it, wherever it is and whatever its version.
 
     The loader compares that name with those that the loaded libraries say they have, before it looks for a file. So
-    an empty library that says so and depends on the real one is enough, and its file may go once it is loaded.
+    a small library that says so and depends on the real one is enough, and its file may go once it is loaded. It is
+    empty but for NVRTC, of which it changes one function (`nvrtc_compat.cpp`).
+
+    Raises
+    ------
+    UserError
+        if the library cannot be loaded.
     """
+    companion = name in _COMPANIONS and _newest(os.path.dirname(path), _COMPANIONS[name])
+    if companion:
+        _open(companion, INSTALL[name])
     _open(path, INSTALL[name])
     alias = f"lib{name}.so"
-    compiler = shlex.split(flags.get("cxx") or shutil.which("g++") or "clang++")
+    source = [f'-DNVRTC="{path}"', os.path.join(_FOLDER, "nvrtc_compat.cpp")] if name == "nvrtc" else []
+    compiler = shlex.split((flags or {}).get("cxx") or shutil.which("g++") or "clang++")
     with tempfile.TemporaryDirectory(prefix="sparsevd-") as folder:
         file = os.path.join(folder, alias)
-        linked = subprocess.run([*compiler, "-shared", "-nostdlib", "-o", file, f"-Wl,-soname,{alias}",
-                                 "-Wl,--no-as-needed", path], capture_output=True, text=True)
+        linked = subprocess.run([*compiler, "-shared", "-fPIC", "-nostdlib", "-o", file, f"-Wl,-soname,{alias}",
+                                 *source, "-Wl,--no-as-needed", path], capture_output=True, text=True)
         if linked.returncode:
             raise UserError(f"{path} cannot be linked to ({' '.join(linked.stderr.split())}): {INSTALL[name]}")
         _open(file, INSTALL[name])

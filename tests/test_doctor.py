@@ -72,6 +72,31 @@ def test_what_a_gpu_lacks(monkeypatch):
     assert for_cuda["cuDNN"].good is None
 
 
+DRIVER = """
+#include <stdio.h>
+extern "C" {
+int cuInit(int) { return STATUS; }
+int cuDriverGetVersion(int *version) { *version = 13020; return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+int cuDeviceGetName(char *name, int size, int) { snprintf(name, size, "Some GPU"); return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int) { *value = attribute == 75 ? 12 : 1; return 0; }
+}
+"""
+
+
+@pytest.mark.parametrize("status, good, expected", [(0, True, "up to 13.2"), (100, False, "error 100")])
+def test_the_driver_and_its_devices(monkeypatch, tmp_path, status, good, expected):
+    driver = str(tmp_path / "libcuda.so.1")
+    subprocess.run(["g++", "-shared", "-fPIC", f"-DSTATUS={status}", "-x", "c++", "-", "-o", driver], input=DRIVER,
+                   text=True, check=True)
+    monkeypatch.setattr(gpu_setup, "find_library", lambda name, flags=None: driver if name == "cuda" else None)
+    found = checks(doctor.check_gpu, {"device": "cuda"})
+    assert found["driver"].good is good and expected in found["driver"].text
+    assert ("cuda0" in found) == good
+    if good:
+        assert "Some GPU, compute capability 12.1" in found["cuda0"].text
+
+
 RESULT = {"W": np.array([1.0, -4.0]), "kl": np.array(100.0)}
 
 

@@ -1,11 +1,15 @@
 # make demo   train LeNet-300-100 on a data set that needs no download, and print the result table
 # make test   run the tests
-# Both install what they need into .venv the first time.
+# make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (README, "On a GPU"); a download of 1 GB
+# make pygpu  add pygpu alone, for a CUDA of your own or for OpenCL
+# All install what they need into .venv the first time.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# Debian's, compiled for Python 3.11; it is not on PyPI.
+PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test clean
+.PHONY: demo test gpu pygpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +20,17 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests
+
+gpu: pygpu
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-gpu.txt
+
+pygpu: $(VENV)/installed
+	@test -e "$(PYGPU)/gpuarray.cpython-311-$$(uname -m)-linux-gnu.so" || \
+	  { echo 'error: no pygpu for Python 3.11 in $(PYGPU); Debian 12: apt install python3-pygpu libgpuarray-dev;' \
+	    'other systems: README, "On a GPU"'; exit 1; }
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements-gpu.txt Mako
+	cp -r "$(PYGPU)" "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
+	$(VENV)/bin/python -c 'import pygpu'
 
 $(VENV)/installed: requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

@@ -18,10 +18,10 @@ import sysconfig
 import tempfile
 import types
 
-from utils import compilation
+from utils import compilation, gpu_setup
 from utils.errors import UserError
 
-__all__ = ["prepare", "describe"]
+__all__ = ["prepare", "describe", "user_flags"]
 
 # Vectorized exp, log and sqrt, without what -ffast-math costs in correctness: NaN and infinity stay what they are, and
 # sums are not reordered (the order would depend on how a buffer is aligned, and with it the last bits of a run that is
@@ -47,7 +47,7 @@ def prepare():
     if "theano" not in sys.modules:
         _check_python()
         _check_packages()
-        flags = _user_flags()
+        flags = user_flags()
         _check_flags(flags)
         _check_compiler(flags)
         _set_thread_environment()
@@ -88,8 +88,14 @@ def _check_packages():
             raise UserError(f"Theano 1.0.5 does not work with numpy {version}: python -m pip install numpy==1.23.5")
 
 
-def _user_flags():
-    """The user's Theano settings as {"section.option": value}; options of no section are global."""
+def user_flags():
+    """The user's Theano settings as {"section.option": value}; options of no section are global.
+
+    Raises
+    ------
+    UserError
+        if THEANO_FLAGS or a theanorc file cannot be read.
+    """
     flags = {}
     rc_files = os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep)
     parser = configparser.RawConfigParser()
@@ -190,6 +196,9 @@ def _import_theano(flags):
         # Fills numpy's cache before the compiled code turns subnormal numbers off, which numpy would warn about.
         numpy.finfo(dtype)
 
+    for section, options in gpu_setup.prepare(flags, CXXFLAGS).items():
+        settings.setdefault(section, {}).update(options)
+
     with _lowest_priority_theanorc(settings):
         try:
             import theano
@@ -205,8 +214,8 @@ def _import_theano(flags):
     if device.startswith(("cuda", "opencl")):
         import theano.gpuarray
         if not theano.gpuarray.pygpu_activated:
-            raise UserError(f"device={device} was asked for, but Theano cannot use it (its message is above): pygpu, "
-                            "libgpuarray and the driver must be installed; THEANO_FLAGS=device=cpu trains without")
+            raise UserError(f"device={device} was asked for, but Theano cannot use it (its message is above): "
+                            "python -m utils.doctor checks what it needs; THEANO_FLAGS=device=cpu trains without")
 
 
 @contextlib.contextmanager

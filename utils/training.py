@@ -102,8 +102,9 @@ class Trainer(Predictor):
         params = lasagne.layers.get_all_params(net, trainable=True)
         updates = (adam if ops.enabled() else lasagne.updates.adam)(loss, params, self._learning_rate)
         self._optimizer_state = [variable for variable in updates if variable not in params]
-        batch_totals = T.stack([T.cast(nll * labels.size, "float64"), T.cast(_errors(noisy, labels), "float64"),
-                                T.cast(kl, "float64")])
+        # Not T.stack, which would fetch the three from a GPU.
+        batch_totals = T.concatenate([T.cast(total, "float64").dimshuffle("x")
+                                      for total in (nll * labels.size, _errors(noisy, labels), kl)])
         updates[self._totals] = self._totals + batch_totals
         self._train = theano.function([images, labels], updates=updates)
         self._threads = FairShare()

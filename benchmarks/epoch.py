@@ -73,7 +73,8 @@ def main():
     for network in args.network:
         whole, steps = (np.median(seconds[1:]) for seconds in measure(network, args.epochs))
         rows.append((network, whole, steps, whole / steps))
-    print(tabulate(rows, ("Network", "s an epoch", "s in its steps", "ratio"), "github", floatfmt=("", ".2f", ".2f", ".3f")))
+    print(tabulate(rows, ("Network", "s an epoch", "s in its steps", "ratio"), "github",
+                   floatfmt=("", ".2f", ".2f", ".3f")))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ BLAS, measured in the same run.
     python benchmarks/training_step.py                            LeNet-300-100, LeNet-5-Caffe, VGG-like (k = 0.25)
     python benchmarks/training_step.py --network lenet-5-caffe --rounds 5
     python benchmarks/training_step.py --copies 2                 two trainings at a time, on the same cores
+    python benchmarks/training_step.py --parts                    what each part of the C++ code is good for
     python benchmarks/training_step.py --peers PYTHON             PyTorch and JAX too, with a Python that has them:
                                                                   see benchmarks/requirements.txt
 """
@@ -26,23 +27,84 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 METHODS = ("sparse-vd", "binary-dropout")
 STEPS = {"lenet-300-100": 200, "lenet-5-caffe": 60, "vgg-like": 10}
-#: name : (whether with the project's Ops, environment)
-VARIANTS = {"this project": (True, {}), "plain graph": (False, {}),
-            "this project, 1 thread": (True, {"OMP_NUM_THREADS": "1"}),
-            "plain graph, 1 thread": (False, {"OMP_NUM_THREADS": "1"}),
-            "waiting threads sleep": (True, {"OMP_WAIT_POLICY": "passive"}),
-            "waiting threads spin 3000 times": (True, {"GOMP_SPINCOUNT": "3000"})}
+#: Parts of the C++ code, which can be left out one by one.
+PARTS = ("noise", "convolutions", "dense products", "posterior", "sampling", "batch normalization", "max-pooling",
+         "Adam", "in place")
+#: name : (what is left out, environment)
+VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
+            "this project, 1 thread": ("nothing", {"OMP_NUM_THREADS": "1"}),
+            "plain graph, 1 thread": ("everything", {"OMP_NUM_THREADS": "1"}),
+            "waiting threads sleep": ("nothing", {"OMP_WAIT_POLICY": "passive"}),
+            "waiting threads spin 3000 times": ("nothing", {"GOMP_SPINCOUNT": "3000"}),
+            **{f"without {part}": (part, {}) for part in PARTS}}
 WARM_UP = 3
 
 
-def measure(network, method, with_ops, steps):
+def leave_out(part):
+    """Puts Theano's own graph in the place of a part of the C++ code."""
+    import theano.tensor as T
+    from lasagne.nonlinearities import rectify
+    from lasagne.updates import adam
+    from theano import config
+    from theano.sandbox.rng_mrg import MRG_RandomStreams
+    from theano.tensor.signal.pool import pool_2d
+
+    from nets import batch_norm, kl, ops, pool, sparse_vd
+    from utils import training
+
+    def channels(vector, array):
+        return vector.dimshuffle("x", 0, *"x" * (array.ndim - 2))
+
+    def conv_pair(x, w, v, convolution):
+        ops.use_plain_graph()
+        pair = convolution(x, w), convolution(T.sqr(x), v)
+        ops.use_plain_graph(False)
+        return pair
+
+    def dense_pair(x, w, v):
+        return T.dot(x, w), T.dot(T.sqr(x), v)
+
+    def posterior(theta, log_sigma2, threshold, clip, epsilon):
+        log_alpha = T.clip(log_sigma2 - T.log(T.sqr(theta) + epsilon), -clip, clip)
+        kept = theta * T.cast(T.lt(log_alpha, threshold), theta.dtype)
+        return kept, T.exp(log_alpha) * T.sqr(theta), T.sum(kl.molchanov_2017(log_alpha))
+
+    def sample(mean, variance, noise, b, epsilon, rectified):
+        z = mean + T.sqrt(variance + epsilon) * noise + channels(b, mean)
+        return rectify(z) if rectified else z
+
+    def normalize(x, gamma, beta, epsilon, rectified):
+        axes = [0, *range(2, x.ndim)]
+        mean, inv_std = x.mean(axes), T.inv(T.sqrt(x.var(axes) + epsilon))
+        scale = gamma * inv_std
+        y = x * channels(scale, x) + channels(beta - mean * scale, x)
+        return rectify(y) if rectified else y, mean, inv_std
+
+    def max_pool_2x2(x):
+        return pool_2d(x, (2, 2), ignore_border=True)
+
+    replacements = {
+        "noise": (sparse_vd, "NormalStream", MRG_RandomStreams), "convolutions": (sparse_vd, "conv_pair", conv_pair),
+        "dense products": (sparse_vd, "dense_pair", dense_pair), "posterior": (sparse_vd, "posterior", posterior),
+        "sampling": (sparse_vd, "sample", sample), "batch normalization": (batch_norm, "batch_norm", normalize),
+        "max-pooling": (pool, "max_pool_2x2", max_pool_2x2), "Adam": (training, "adam", adam),
+        "in place": (config, "optimizer_excluding", "sparse_vd_in_place")}
+    if part == "everything":
+        ops.use_plain_graph()
+    elif part != "nothing":
+        module, name, replacement = replacements[part]
+        getattr(module, name)   # an AttributeError rather than a new one
+        setattr(module, name, replacement)
+
+
+def measure(network, method, without, steps):
     """Trains on random images; prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s."""
     import nets  # noqa: F401
     import numpy as np
-    from nets import architectures, methods, ops
+    from nets import architectures, methods
     from utils.training import Trainer, seed_generators
 
-    ops.use_plain_graph(not with_ops)
+    leave_out(without)
     seed_generators(1)
     method = {"sparse-vd": methods.sparse_vd, "binary-dropout": methods.binary_dropout}[method]()
     net = {"lenet-300-100": lambda: architectures.lenet_300_100(method),
@@ -111,11 +173,14 @@ def main():
     add("--copies", type=int, default=1, metavar="N", help="processes of a variant that run together (default: 1)")
     add("--peers", metavar="PYTHON", help="a Python that has torch and jax")
     add("--json", metavar="FILE", help="write all that was measured to a file")
+    add("--parts", action="store_true", help="variants without one part of the C++ code each")
     add("--measure", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        network, method, with_ops, steps = args.measure
-        return measure(network, method, with_ops == "True", int(steps))
+        network, method, without, steps = args.measure
+        return measure(network, method, without, int(steps))
+    if args.parts:
+        args.variant = ("this project", *(f"without {part}" for part in PARTS), "plain graph")
 
     import numpy as np
     from tabulate import tabulate
@@ -124,8 +189,8 @@ def main():
     for network in args.network:
         # Copies must run for long beside each other, not one after the other's compilation.
         steps = STEPS[network] * (1 if args.copies == 1 else 15)
-        commands = {name: ([sys.executable, __file__, "--measure", network, args.method, str(VARIANTS[name][0]),
-                            str(steps)], VARIANTS[name][1]) for name in args.variant}
+        commands = {name: ([sys.executable, __file__, "--measure", network, args.method, VARIANTS[name][0], str(steps)],
+                           VARIANTS[name][1]) for name in args.variant}
         if args.peers:
             script = os.path.join(HERE, "peers.py")
             commands.update((name, ([args.peers, script, name, network, str(steps)], {}))

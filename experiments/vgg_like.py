@@ -6,7 +6,7 @@
     python experiments/vgg_like.py --dataset cifar100-coarse  the 20 classes that the original code used
     python experiments/vgg_like.py --resume FOLDER            goes on with a run that was stopped
 
-From a random start, SparseVD is known to underfit here. On a CPU an epoch takes minutes even at k = 0.25.
+From a random start, SparseVD is known to underfit here. On two cores an epoch takes about a minute at k = 0.25.
 """
 
 import _setup  # noqa: F401  must come first: prepares Theano

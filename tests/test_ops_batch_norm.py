@@ -1,3 +1,5 @@
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import theano
@@ -19,26 +21,15 @@ def plain(x, gamma, beta, epsilon, rectified):
     return rectify(y) if rectified else y, mean, inv_std
 
 
-def function(make, ndim, rectified, dtype, mode):
-    """Of x, gamma, beta and the gradient to the result: that, the statistics, and the gradients to x, gamma, beta."""
+@lru_cache(maxsize=None)
+def compiled(ndim, rectified, dtype="float64", make=batch_norm, mode="FAST_RUN"):
+    """Of x, gamma, beta, the gradient to the result: that, the statistics, the gradients to x, gamma, beta."""
     x, g = (T.TensorType(dtype, (False,) * ndim)() for _ in range(2))
     gamma, beta = T.vector(dtype=dtype), T.vector(dtype=dtype)
-    y, mean, inv_std = make(x, gamma, beta, EPSILON, rectified)
-    gradients = T.grad(T.sum(y * T.sqr(g)), [x, gamma, beta])
-    return theano.function([x, gamma, beta, g], [y, mean, inv_std, *gradients], mode=mode)
-
-
-@pytest.fixture(scope="module")
-def compiled():
-    functions = {}
-
-    def compiled(ndim, rectified, dtype="float64", make=batch_norm, mode="FAST_RUN"):
-        key = ndim, rectified, dtype, make, mode
-        if key not in functions:
-            with change_flags(floatX=dtype):    # where it is float32, Theano rounds the plain graph's constants
-                functions[key] = function(make, ndim, rectified, dtype, mode)
-        return functions[key]
-    return compiled
+    with change_flags(floatX=dtype):    # where it is float32, Theano rounds the plain graph's constants
+        y, mean, inv_std = make(x, gamma, beta, EPSILON, rectified)
+        gradients = T.grad(T.sum(y * T.sqr(g)), [x, gamma, beta])
+        return theano.function([x, gamma, beta, g], [y, mean, inv_std, *gradients], mode=mode)
 
 
 def operands(shape, dtype="float64"):
@@ -51,7 +42,7 @@ def operands(shape, dtype="float64"):
 @pytest.mark.parametrize("rectified", [False, True], ids=["linear", "rectified"])
 @pytest.mark.parametrize("dtype, precision", [("float64", 1e-12), ("float32", 1e-5)])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_values_and_gradients_are_those_of_the_plain_graph(compiled, shape, rectified, dtype, precision):
+def test_values_and_gradients_are_those_of_the_plain_graph(shape, rectified, dtype, precision):
     values = operands(shape, dtype)
     found = compiled(len(shape), rectified, dtype)(*values)
     reference = compiled(len(shape), rectified, make=plain, mode="FAST_COMPILE")
@@ -61,14 +52,14 @@ def test_values_and_gradients_are_those_of_the_plain_graph(compiled, shape, rect
 
 
 @pytest.mark.parametrize("rectified", [False, True])
-def test_numpy_and_cpp_agree(compiled, rectified):
+def test_numpy_and_cpp_agree(rectified):
     values = operands(SHAPES["planes"])
     for one, other in zip(compiled(4, rectified, mode="FAST_COMPILE")(*values), compiled(4, rectified)(*values)):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_any_number_of_threads_gives_the_same_bits(compiled, set_threads, threads):
+def test_any_number_of_threads_gives_the_same_bits(set_threads, threads):
     values = operands((50, 20, 12, 12))
     whole = compiled(4, True)(*values)
     set_threads(threads)
@@ -76,21 +67,21 @@ def test_any_number_of_threads_gives_the_same_bits(compiled, set_threads, thread
         np.testing.assert_array_equal(one, other)
 
 
-def test_operands_may_lie_anyhow_in_memory(compiled):
+def test_operands_may_lie_anyhow_in_memory():
     values = operands(SHAPES["planes"])
     turned = [np.ascontiguousarray(value.T).T for value in values]
     for one, other in zip(compiled(4, True)(*values), compiled(4, True)(*turned)):
         np.testing.assert_array_equal(one, other)
 
 
-def test_nan_stays_in_its_channel(compiled):
+def test_nan_stays_in_its_channel():
     x, *others = operands(SHAPES["planes"])
     x[1, 2, 3, 4] = np.nan
     y = compiled(4, True)(x, *others)[0]
     assert np.isnan(y[:, 2]).all() and np.isfinite(np.delete(y, 2, axis=1)).all()
 
 
-def test_an_average_far_from_zero_costs_no_precision(compiled):
+def test_an_average_far_from_zero_costs_no_precision():
     x, *others = operands(SHAPES["planes"])
     values = x + 1000, *others
     found = compiled(4, False, "float32")(*(value.astype("float32") for value in values))
@@ -98,13 +89,13 @@ def test_an_average_far_from_zero_costs_no_precision(compiled):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * abs(other).max())
 
 
-def test_the_gradient_is_written_in_place(compiled):
+def test_the_gradient_is_written_in_place():
     operations = [node.op for node in compiled(4, True).maker.fgraph.toposort()
                   if isinstance(node.op, BatchNormGradients)]
     assert [operation.in_place for operation in operations] == [True]
 
 
-def test_operands_that_do_not_fit(compiled):
+def test_operands_that_do_not_fit():
     x, gamma, beta, g = operands((4, 5, 3, 3))
     with pytest.raises(ValueError, match="4 elements does not fit 5 channels"):
         compiled(4, True)(x, gamma[:4], beta, g)

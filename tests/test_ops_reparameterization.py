@@ -1,3 +1,5 @@
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import theano
@@ -16,8 +18,9 @@ def plain(mean, variance, noise, b, epsilon, rectified):
     return rectify(z) if rectified else z
 
 
-def function(make, ndim, rectified, dtype, mode):
-    """Of mean, variance, noise, b and the gradient to the result: that, and the gradients to mean, variance, b."""
+@lru_cache(maxsize=None)
+def compiled(ndim, rectified, dtype="float64", make=sample, mode="FAST_RUN"):
+    """Of mean, variance, noise, b, the gradient to the result: that, and the gradients to mean, variance, b."""
     tensor = T.TensorType(dtype, (False,) * ndim)
     mean, variance, noise, g = (tensor() for _ in range(4))
     b = T.vector(dtype=dtype)
@@ -25,18 +28,6 @@ def function(make, ndim, rectified, dtype, mode):
     result = make(2 * mean, 2 * variance, noise, b, EPSILON, rectified)
     gradients = T.grad(T.sum(result * T.sqr(g)), [mean, variance, b])
     return theano.function([mean, variance, noise, b, g], [result, *gradients], mode=mode)
-
-
-@pytest.fixture(scope="module")
-def compiled():
-    functions = {}
-
-    def compiled(ndim, rectified, dtype="float64", make=sample, mode="FAST_RUN"):
-        key = ndim, rectified, dtype, make, mode
-        if key not in functions:
-            functions[key] = function(make, ndim, rectified, dtype, mode)
-        return functions[key]
-    return compiled
 
 
 def operands(shape, dtype="float64"):
@@ -49,7 +40,7 @@ def operands(shape, dtype="float64"):
 @pytest.mark.parametrize("rectified", [False, True], ids=["linear", "rectified"])
 @pytest.mark.parametrize("dtype, precision", [("float64", 1e-13), ("float32", 2e-6)])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_values_and_gradients_are_those_of_the_plain_graph(compiled, shape, rectified, dtype, precision):
+def test_values_and_gradients_are_those_of_the_plain_graph(shape, rectified, dtype, precision):
     values = operands(shape, dtype)
     found = compiled(len(shape), rectified, dtype)(*values)
     reference = compiled(len(shape), rectified, make=plain, mode="FAST_COMPILE")
@@ -59,13 +50,13 @@ def test_values_and_gradients_are_those_of_the_plain_graph(compiled, shape, rect
 
 
 @pytest.mark.parametrize("rectified", [False, True])
-def test_numpy_and_cpp_agree(compiled, rectified):
+def test_numpy_and_cpp_agree(rectified):
     values = operands(SHAPES["planes"])
     for one, other in zip(compiled(4, rectified, mode="FAST_COMPILE")(*values), compiled(4, rectified)(*values)):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
 
 
-def test_it_works_in_place_where_nobody_needs_the_operands(compiled):
+def test_it_works_in_place_where_nobody_needs_the_operands():
     operations = [node.op for node in compiled(4, True).maker.fgraph.toposort()
                   if isinstance(node.op, (Sample, SampleGradients))]
     assert len(operations) == 2 and all(operation.in_place for operation in operations)
@@ -82,7 +73,7 @@ def test_it_leaves_operands_alone_that_others_need():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_any_number_of_threads_gives_the_same_bits(compiled, set_threads, threads):
+def test_any_number_of_threads_gives_the_same_bits(set_threads, threads):
     values = operands((50, 20, 12, 12))
     whole = compiled(4, True)(*values)
     set_threads(threads)
@@ -90,21 +81,21 @@ def test_any_number_of_threads_gives_the_same_bits(compiled, set_threads, thread
         np.testing.assert_array_equal(one, other)
 
 
-def test_operands_may_lie_anyhow_in_memory(compiled):
+def test_operands_may_lie_anyhow_in_memory():
     values = operands((6, 4, 5, 3))
     turned = [np.ascontiguousarray(value.T).T for value in values]
     for one, other in zip(compiled(4, True)(*values), compiled(4, True)(*turned)):
         np.testing.assert_array_equal(one, other)
 
 
-def test_nan_is_not_hidden_by_the_rectifier(compiled):
+def test_nan_is_not_hidden_by_the_rectifier():
     values = operands((6, 4, 5, 3))
     values[0][1, 2, 3, 1] = np.nan
     assert np.isnan(compiled(4, True)(*values)[0]).sum() == 1
 
 
 @pytest.mark.parametrize("mode", ["FAST_RUN", "FAST_COMPILE"])
-def test_operands_that_do_not_fit(compiled, mode):
+def test_operands_that_do_not_fit(mode):
     mean, variance, noise, b, g = operands((4, 5, 3, 3))
     with pytest.raises(ValueError):
         compiled(4, True, mode=mode)(mean, variance[:, :2], noise, b, g)

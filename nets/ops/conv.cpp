@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <type_traits>
 #include <vector>
 #ifdef _OPENMP
@@ -490,14 +489,10 @@ bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayOb
     if (!prepare_output(mean, 4, shape, PyArray_TYPE(x))
         || (variance && !prepare_output(variance, 4, shape, PyArray_TYPE(x))))
         return false;
-    try {
+    return with_memory([&] {
         forward<T>(g, (const T*)cx.data(), (const T*)cw.data(), v ? (const T*)cv.data() : NULL,
                    (T*)PyArray_DATA(*mean), variance ? (T*)PyArray_DATA(*variance) : NULL);
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-        return false;
-    }
-    return true;
+    });
 }
 
 template <typename T>
@@ -519,15 +514,11 @@ bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayO
         || !prepare_output(dw, 4, PyArray_DIMS(w), PyArray_TYPE(x))
         || (v && !prepare_output(dv, 4, PyArray_DIMS(w), PyArray_TYPE(x))))
         return false;
-    try {
+    return with_memory([&] {
         backward<T>(g, (const T*)cx.data(), (const T*)cw.data(), v ? (const T*)cv.data() : NULL,
                     (const T*)cm.data(), (const T*)cs.data(), dx ? (T*)PyArray_DATA(*dx) : NULL,
                     (T*)PyArray_DATA(*dw), v ? (T*)PyArray_DATA(*dv) : NULL);
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-        return false;
-    }
-    return true;
+    });
 }
 
 }  // namespace conv

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <new>
 #include <type_traits>
 #include <vector>
 #ifdef _OPENMP
@@ -207,14 +206,10 @@ bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayOb
     if (!prepare_output(mean, 2, result, PyArray_TYPE(x))
         || (variance && !prepare_output(variance, 2, result, PyArray_TYPE(x))))
         return false;
-    try {
+    return with_memory([&] {
         forward<T>(s, (const T*)cx.data(), (const T*)cw.data(), v ? (const T*)cv.data() : NULL,
                    (T*)PyArray_DATA(*mean), variance ? (T*)PyArray_DATA(*variance) : NULL);
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-        return false;
-    }
-    return true;
+    });
 }
 
 template <typename T>
@@ -234,15 +229,11 @@ bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayO
         || !prepare_output(dw, 2, PyArray_DIMS(w), PyArray_TYPE(x))
         || (v && !prepare_output(dv, 2, PyArray_DIMS(w), PyArray_TYPE(x))))
         return false;
-    try {
+    return with_memory([&] {
         backward<T>(s, (const T*)cx.data(), (const T*)cw.data(), v ? (const T*)cv.data() : NULL,
                     (const T*)cm.data(), (const T*)cs.data(), dx ? (T*)PyArray_DATA(*dx) : NULL,
                     (T*)PyArray_DATA(*dw), v ? (T*)PyArray_DATA(*dv) : NULL);
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-        return false;
-    }
-    return true;
+    });
 }
 
 }  // namespace dense

@@ -1,5 +1,7 @@
 // What the C++ operations share: the storage of their arrays, and whether those fit.
 
+#include <new>
+
 // Makes *output a C-contiguous array of this shape, and keeps the one that is there if it is one. False: out of memory.
 static bool prepare_output(PyArrayObject** output, int ndim, const npy_intp* shape, int type) {
     if (*output && PyArray_NDIM(*output) == ndim && PyArray_IS_C_CONTIGUOUS(*output)
@@ -47,4 +49,15 @@ static bool prepare_output_like(PyArrayObject** output, const Contiguous& input,
     Py_XDECREF(*output);
     *output = input.array;
     return true;
+}
+
+// Does a task; false, with a Python exception set, if it runs out of memory.
+template <typename Task> bool with_memory(const Task& task) {
+    try {
+        task();
+        return true;
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+        return false;
+    }
 }

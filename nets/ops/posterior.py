@@ -64,15 +64,8 @@ class _Constants:
         return unclipped, np.clip(unclipped, -self.clip, self.clip)
 
 
-def _of_one_type(theta, log_sigma2):
-    theta, log_sigma2 = map(T.as_tensor_variable, (theta, log_sigma2))
-    if theta.type != log_sigma2.type or theta.dtype not in ("float32", "float64"):
-        raise ValueError(f"theta and log sigma^2 are of types {theta.type} and {log_sigma2.type}, not of one float")
-    return theta, log_sigma2
-
-
-class Posterior(_Constants, CppOp):
-    """theta, log sigma^2 -> kept theta, variances, KL; see :func:`posterior`."""
+class _Forward(_Constants, CppOp):
+    """theta, log sigma^2 -> what a subclass lists in `output_types`."""
 
     __props__ = ("threshold", "clip", "epsilon", "openmp")
 
@@ -81,8 +74,17 @@ class Posterior(_Constants, CppOp):
         self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
 
     def make_node(self, theta, log_sigma2):
-        theta, log_sigma2 = _of_one_type(theta, log_sigma2)
-        return Apply(self, [theta, log_sigma2], [theta.type(), theta.type(), T.scalar(dtype=theta.dtype)])
+        theta, log_sigma2 = map(T.as_tensor_variable, (theta, log_sigma2))
+        if theta.type != log_sigma2.type or theta.dtype not in ("float32", "float64"):
+            raise ValueError(f"theta and log sigma^2 are of types {theta.type} and {log_sigma2.type}, not of one float")
+        return Apply(self, [theta, log_sigma2], [output_type() for output_type in self.output_types(theta)])
+
+
+class Posterior(_Forward):
+    """theta, log sigma^2 -> kept theta, variances, KL; see :func:`posterior`."""
+
+    def output_types(self, theta):
+        return theta.type, theta.type, T.TensorType(theta.dtype, ())
 
     def infer_shape(self, node, shapes):
         return [shapes[0], shapes[0], ()]
@@ -143,18 +145,11 @@ class PosteriorGradient(_Constants, InPlaceOp):
         return self._call("run_backward", node.inputs[0].dtype, arguments, sub)
 
 
-class Kept(_Constants, CppOp):
+class Kept(_Forward):
     """theta, log sigma^2 -> kept theta; see :func:`kept`."""
 
-    __props__ = ("threshold", "clip", "epsilon", "openmp")
-
-    def __init__(self, threshold, clip, epsilon):
-        super().__init__()
-        self.threshold, self.clip, self.epsilon = threshold, clip, epsilon
-
-    def make_node(self, theta, log_sigma2):
-        theta, log_sigma2 = _of_one_type(theta, log_sigma2)
-        return Apply(self, [theta, log_sigma2], [theta.type()])
+    def output_types(self, theta):
+        return theta.type,
 
     def infer_shape(self, node, shapes):
         return shapes[:1]

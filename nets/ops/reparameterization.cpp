@@ -3,7 +3,6 @@
 // Channels are axis 1, as b's. The results do not depend on the number of threads.
 
 #include <cmath>
-#include <new>
 #include <vector>
 
 namespace reparameterization {
@@ -99,15 +98,11 @@ bool run_backward(T epsilon, bool in_place, PyArrayObject* variance, PyArrayObje
     if ((RECTIFY && !prepare_output_like(d_mean, gradient, in_place)) || !prepare_output_like(d_variance, v, in_place)
         || !prepare_output(d_b, 1, &s.channels, PyArray_TYPE(v.array)))
         return false;
-    try {
+    return with_memory([&] {
         backward<RECTIFY>(s, epsilon, (const T*)v.data(), (const T*)n.data(), (const T*)output.data(),
                           (const T*)gradient.data(), RECTIFY ? (T*)PyArray_DATA(*d_mean) : NULL,
                           (T*)PyArray_DATA(*d_variance), (T*)PyArray_DATA(*d_b));
-    } catch (const std::bad_alloc&) {
-        PyErr_NoMemory();
-        return false;
-    }
-    return true;
+    });
 }
 
 }  // namespace reparameterization

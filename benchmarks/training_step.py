@@ -8,6 +8,7 @@ BLAS, measured in the same run.
     python benchmarks/training_step.py --network lenet-5-caffe --rounds 5
     python benchmarks/training_step.py --copies 2                 two trainings at a time, on the same cores
     python benchmarks/training_step.py --parts                    what each part of the C++ code is good for
+    python benchmarks/training_step.py --cold                     time to the first step with nothing compiled before
     python benchmarks/training_step.py --peers PYTHON             PyTorch and JAX too, with a Python that has them:
                                                                   see benchmarks/requirements.txt
 """
@@ -18,6 +19,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 import peers
@@ -149,13 +151,18 @@ def blas_rate(size=2000, repetitions=10):
     return 2 * size ** 3 / np.median(seconds[WARM_UP:]) / 1e9
 
 
-def run(command, environment, copies):
+def run(command, environment, copies, cold):
     """What each of several processes of a command prints, started together."""
-    started = [subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                env={**os.environ, **environment}) for _ in range(copies)]
+    environment = {**os.environ, **environment}
+    with tempfile.TemporaryDirectory() as folder:
+        if cold:
+            flags = filter(None, (environment.get("THEANO_FLAGS"), f"base_compiledir={folder}"))
+            environment.update(THEANO_FLAGS=",".join(flags), TORCHINDUCTOR_CACHE_DIR=folder)
+        started = [subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    env=environment) for _ in range(copies)]
+        ended = [(process, *process.communicate()) for process in started]
     found = []
-    for process in started:
-        output, errors = process.communicate()
+    for process, output, errors in ended:
         if process.returncode:
             print(f"left out: {' '.join(command[1:4])} ({(errors.strip().splitlines() or ['?'])[-1]})", file=sys.stderr)
         else:
@@ -173,6 +180,7 @@ def main():
     add("--copies", type=int, default=1, metavar="N", help="processes of a variant that run together (default: 1)")
     add("--peers", metavar="PYTHON", help="a Python that has torch and jax")
     add("--json", metavar="FILE", help="write all that was measured to a file")
+    add("--cold", action="store_true", help="compile everything again in each run")
     add("--parts", action="store_true", help="variants without one part of the C++ code each")
     add("--measure", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -198,7 +206,7 @@ def main():
         found = {name: [] for name in commands}
         for _ in range(args.rounds):
             for name, (command, environment) in commands.items():
-                found[name] += run(command, environment, args.copies)
+                found[name] += run(command, environment, args.copies, args.cold)
         found = {name: runs for name, runs in found.items() if runs}
         everything[network] = found
         rate = np.median([own[4] for runs in found.values() for own in runs if len(own) > 4])

@@ -50,53 +50,41 @@ def leave_out(part):
     from lasagne.nonlinearities import rectify
     from lasagne.updates import adam
     from theano.sandbox.rng_mrg import MRG_RandomStreams
-    from theano.tensor.signal.pool import pool_2d
 
-    from nets import batch_norm, kl, ops, pool, sparse_vd
+    from nets import ops, sparse_vd
+    from nets.batch_norm import BatchNormLayer
+    from nets.pool import MaxPool2x2Layer
     from utils import training
 
-    def channels(vector, array):
-        return vector.dimshuffle("x", 0, *"x" * (array.ndim - 2))
+    def plainly(owner, name):
+        method = getattr(owner, name)
 
-    def conv_pair(x, w, v, convolution):
-        ops.use_plain_graph()
-        pair = convolution(x, w), convolution(T.sqr(x), v)
-        ops.use_plain_graph(False)
-        return pair
-
-    def dense_pair(x, w, v):
-        return T.dot(x, w), T.dot(T.sqr(x), v)
-
-    def posterior(theta, log_sigma2, threshold, clip, epsilon):
-        log_alpha = T.clip(log_sigma2 - T.log(T.sqr(theta) + epsilon), -clip, clip)
-        kept = theta * T.cast(T.lt(log_alpha, threshold), theta.dtype)
-        return kept, T.exp(log_alpha) * T.sqr(theta), T.sum(kl.molchanov_2017(log_alpha))
+        def call(*args, **kwargs):
+            ops.use_plain_graph()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                ops.use_plain_graph(False)
+        return owner, name, call
 
     def sample(mean, variance, noise, b, epsilon, rectified):
-        z = mean + T.sqrt(variance + epsilon) * noise + channels(b, mean)
+        z = mean + T.sqrt(variance + epsilon) * noise + b.dimshuffle("x", 0, *"x" * (mean.ndim - 2))
         return rectify(z) if rectified else z
 
-    def normalize(x, gamma, beta, epsilon, rectified):
-        axes = [0, *range(2, x.ndim)]
-        mean, inv_std = x.mean(axes), T.inv(T.sqrt(x.var(axes) + epsilon))
-        scale = gamma * inv_std
-        y = x * channels(scale, x) + channels(beta - mean * scale, x)
-        return rectify(y) if rectified else y, mean, inv_std
-
-    def max_pool_2x2(x):
-        return pool_2d(x, (2, 2), ignore_border=True)
-
     replacements = {
-        "noise": (sparse_vd, "NormalStream", MRG_RandomStreams), "convolutions": (sparse_vd, "conv_pair", conv_pair),
-        "dense products": (sparse_vd, "dense_pair", dense_pair), "posterior": (sparse_vd, "posterior", posterior),
-        "sampling": (sparse_vd, "sample", sample), "batch normalization": (batch_norm, "batch_norm", normalize),
-        "max-pooling": (pool, "max_pool_2x2", max_pool_2x2), "Adam": (training, "adam", adam)}
+        "noise": (sparse_vd, "NormalStream", MRG_RandomStreams),
+        "convolutions": plainly(sparse_vd.SparseVDConv2DLayer, "linear_pair"),
+        "dense products": plainly(sparse_vd.SparseVDDenseLayer, "linear_pair"),
+        "posterior": plainly(sparse_vd.SparseVDLayer, "_posterior"),
+        "sampling": (sparse_vd, "sample", sample),
+        "batch normalization": plainly(BatchNormLayer, "get_output_for"),
+        "max-pooling": plainly(MaxPool2x2Layer, "get_output_for"), "Adam": (training, "adam", adam)}
     if part == "everything":
         ops.use_plain_graph()
     elif part != "nothing":
-        module, name, replacement = replacements[part]
-        getattr(module, name)   # an AttributeError rather than a new one
-        setattr(module, name, replacement)
+        owner, name, replacement = replacements[part]
+        getattr(owner, name)   # an AttributeError rather than a new one
+        setattr(owner, name, replacement)
 
 
 def measure(network, method, without, steps):

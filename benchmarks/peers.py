@@ -100,7 +100,8 @@ def pytorch(name, compiled):
                     linear = torch.matmul
                 out = linear(x, kept)
                 if training:
-                    variance = linear(x ** 2, torch.exp(log_alpha) * theta ** 2)
+                    noisy = kept if kind == "conv" else theta
+                    variance = linear(x ** 2, torch.exp(log_alpha) * noisy ** 2)
                     out = out + torch.sqrt(variance + EPSILON) * torch.randn_like(out)
                     kl = kl + (K1 - K1 * torch.sigmoid(K2 + K3 * log_alpha) + 0.5 * F.softplus(-log_alpha)).sum()
                 x = out + (b[:, None, None] if kind == "conv" else b)
@@ -161,7 +162,8 @@ def jax(name, compiled):
                     linear = jnp.matmul
                 out = linear(x, kept)
                 if training:
-                    variance = linear(x ** 2, jnp.exp(log_alpha) * theta ** 2)
+                    noisy = kept if kind == "conv" else theta
+                    variance = linear(x ** 2, jnp.exp(log_alpha) * noisy ** 2)
                     noise = jax.random.normal(jax.random.fold_in(key, number), out.shape)
                     out = out + jnp.sqrt(variance + EPSILON) * noise
                     kl += (K1 - K1 * jax.nn.sigmoid(K2 + K3 * log_alpha) + 0.5 * jax.nn.softplus(-log_alpha)).sum()

@@ -4,7 +4,7 @@ import os
 
 from data import cifar, digits, mnist
 from data import preprocessing as _preprocessing
-from data.dataset import Dataset, prepare, with_random_labels
+from data.dataset import Dataset, prepare, split_for_validation, with_random_labels
 from data.download import data_folder
 from utils.errors import UserError
 
@@ -21,7 +21,7 @@ names = tuple(_LOADERS)
 preprocessings = _preprocessing.names
 
 
-def load(name, data_dir=None, preprocessing="mean-image", random_labels=None, variant=None):
+def load(name, data_dir=None, preprocessing="mean-image", random_labels=None, variant=None, validation=None):
     """Loads a data set, downloading it if it is on disk nowhere.
 
     Parameters
@@ -37,16 +37,19 @@ def load(name, data_dir=None, preprocessing="mean-image", random_labels=None, va
         the seed of random labels for the training set; None keeps the genuine ones
     variant : str or None
         what to call files that are on disk and not the official ones; None refuses them
+    validation : int or None
+        how many of the training set's last images take the place of the test set, to choose hyper-parameters by
 
     Returns
     -------
     :class:`data.dataset.Dataset`
-        its `name` tells of the variant and of random labels
+        its `name` tells of the variant, of random labels and of validation
 
     Raises
     ------
     UserError
-        if there is no such data set, or its files are neither on disk nor to be downloaded, or not genuine.
+        if there is no such data set, or its files are neither on disk nor to be downloaded, or not genuine, or fewer than `validation` + 1
+        images.
     """
     if name not in _LOADERS:
         raise UserError(f"there is no data set {name!r}; choose one of {', '.join(names)}")
@@ -55,5 +58,8 @@ def load(name, data_dir=None, preprocessing="mean-image", random_labels=None, va
     if random_labels is not None:
         raw = with_random_labels(raw, random_labels)
         remarks.append("random labels")
+    if validation:
+        raw = split_for_validation(raw, validation)
+        remarks.append(f"validation {validation}")
     label = f"{name} ({', '.join(remarks)})" if remarks else name
     return prepare(label, raw, preprocessing, os.path.join(data_folder(data_dir), "cache"))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from data import preprocessing
+from utils.errors import UserError
 
-__all__ = ["Raw", "Dataset", "prepare", "with_random_labels"]
+__all__ = ["Raw", "Dataset", "prepare", "with_random_labels", "split_for_validation"]
 
 #: What a data set's files hold. Images: (images, channels, rows, columns), uint8; labels: (images,), uint8.
 Raw = namedtuple("Raw", "train_images train_labels test_images test_labels num_classes")
@@ -50,6 +51,22 @@ def with_random_labels(raw, seed):
     """
     labels = np.random.default_rng(seed).integers(0, raw.num_classes, len(raw.train_labels), dtype=np.uint8)
     return raw._replace(train_labels=labels)
+
+
+def split_for_validation(raw, count):
+    """The training set without its last `count` images, and these in place of the test set, which nobody sees.
+
+    The images are in no order by class in any of the data sets, so that the last ones are as good as drawn ones.
+
+    Raises
+    ------
+    UserError
+        if no training image is left.
+    """
+    if count >= len(raw.train_images):
+        raise UserError(f"--validation {count} leaves none of the {len(raw.train_images)} training images")
+    return Raw(raw.train_images[:-count], raw.train_labels[:-count], raw.train_images[-count:],
+               raw.train_labels[-count:], raw.num_classes)
 
 
 def prepare(name, raw, method="mean-image", cache_folder=None):

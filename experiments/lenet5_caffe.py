@@ -30,7 +30,7 @@ HYPER_PARAMETERS = {
 def main():
     options = cli.parse(__doc__, "lenet5_caffe", dataset="mnist", method="sparse-vd", epochs=200)
     # Shifts only: a mirrored digit is no digit.
-    experiment.train(options, "LeNet-5-Caffe", lenet_5_caffe, HYPER_PARAMETERS, PadCropFlip(2, flip=False))
+    experiment.train(options, "LeNet-5-Caffe", lenet_5_caffe, HYPER_PARAMETERS, PadCropFlip(4, flip=False))
 
 
 if __name__ == "__main__":

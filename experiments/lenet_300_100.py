@@ -31,7 +31,7 @@ HYPER_PARAMETERS = {
 
 def main():
     options = cli.parse(__doc__, "lenet_300_100", dataset="mnist", method="sparse-vd", epochs=200)
-    experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS, PadCropFlip(2, flip=False))
+    experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS, PadCropFlip(4, flip=False))
 
 
 if __name__ == "__main__":

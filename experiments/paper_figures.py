@@ -14,6 +14,7 @@ All but the first are drawn from the runs under results/. What is missing there 
 import argparse
 import glob
 import os
+from dataclasses import astuple
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
@@ -63,7 +64,7 @@ def draw_kl(folder):
     small = log_alpha[log_alpha <= 0]
     sampled = kl.monte_carlo(log_alpha)
     paper, kingma = evaluated(kl.molchanov_2017, log_alpha), evaluated(kl.kingma_2015, small)
-    constants = kl.K1, kl.K2, kl.K3
+    constants = astuple(kl.molchanov_2017)
     fitted, _ = curve_fit(approximation, log_alpha, sampled, p0=constants)
     text = "distance from Monte Carlo, and the paper's constants fitted anew\n\n" + tabulate([
         ("Molchanov et al. (2017)", *constants, abs(paper - sampled).max()),

@@ -38,7 +38,7 @@ def main():
                         epochs=200, k=1.0, random_labels=True)
     name, build = ARCHITECTURES[options.architecture]
     experiment.train(options, f"{name}, k = {options.k:g}", partial(build, k=options.k), HYPER_PARAMETERS,
-                     PadCropFlip(2, flip=False))
+                     PadCropFlip(4, flip=False))
 
 
 if __name__ == "__main__":

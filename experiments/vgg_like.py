@@ -26,7 +26,8 @@ HYPER_PARAMETERS = {
     "sparse-vd": dict(
         learning_rate=LinearDecay(1e-3, 100, 200),        # from epoch 100 on it falls linearly, to 0 at 200
         kl_weight=LinearWarmUp(5, 20),                    # the weight of the KL term grows from 0 to 1 between these
-        log_sigma2=-15.0,                                 # where log sigma^2 starts
+        log_sigma2=-10.0,                                 # where log sigma^2 starts,
+        log_sigma2_from_weights=-15.0,                    # and where it does with the weights of another network
         train_clip=False),
     "dense": DENSE,
     "binary-dropout": DENSE,

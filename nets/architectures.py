@@ -37,7 +37,7 @@ def lenet_300_100(method, input_shape=(1, 28, 28), num_classes=10, k=1):
     """
     net = InputLayer((None, *input_shape), name="input")
     for name, units in (("dense1", 300), ("dense2", 100)):
-        net = method.dense_layer(net, round(units * k), nonlinearity=rectify, name=name)
+        net = method.dense_layer(net, int(units * k), nonlinearity=rectify, name=name)
         net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense3")
 
@@ -79,12 +79,12 @@ def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1):
     for block, (convolutions, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
         for number in range(1, convolutions + 1):
             name = f"{block}_{number}"
-            net = method.conv_layer(net, round(filters * k), 3, pad=1, nonlinearity=None, name="conv" + name)
+            net = method.conv_layer(net, int(filters * k), 3, pad=1, nonlinearity=None, name="conv" + name)
             net = BatchNormLayer(net, rectify, name="norm" + name)
             if number < convolutions:
                 net = method.dropout(net, 0.3 if name == "1_1" else 0.4)
         net = MaxPool2x2Layer(net)
-    net = method.dense_layer(net, round(512 * k), nonlinearity=None, name="dense1")
+    net = method.dense_layer(net, int(512 * k), nonlinearity=None, name="dense1")
     net = BatchNormLayer(net, rectify, name="norm6")
     net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")

@@ -4,42 +4,49 @@ The prior is improper, so that the divergence is known up to a constant. Here it
 goes to infinity: a weight that is pure noise costs nothing.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import theano.tensor as T
 
-__all__ = ["molchanov_2017", "kingma_2015", "monte_carlo"]
+__all__ = ["SigmoidApproximation", "molchanov_2017", "first_version", "kingma_2015", "monte_carlo"]
 
-K1, K2, K3 = 0.63576, 1.87320, 1.48695
 C1, C2, C3 = 1.16145124, -1.50204118, 0.58629921
 
 #: -E log|z| for z ~ N(0, 1): the limit of 0.5 log(alpha) - E log|1 + sqrt(alpha) z| as alpha goes to infinity, negated.
 LIMIT = 0.5 * (np.euler_gamma + np.log(2))
 
 
-def molchanov_2017(log_alpha):
-    """The paper's approximation, within 0.01 of the divergence for every alpha.
+@dataclass(frozen=True)
+class SigmoidApproximation:
+    """k1 - k1 sigmoid(k2 + k3 log alpha) + 0.5 log(1 + 1 / alpha), a function of log alpha.
 
-    Parameters
-    ----------
-    log_alpha : Theano expression
-        log alpha, of any shape
-
-    Returns
-    -------
-    Theano expression
-        KL in nats, of the same shape
+    Calling it takes log alpha, a Theano expression of any shape, and returns KL in nats, of the same shape.
 
     References
     ----------
     Molchanov, Ashukha, Vetrov (2017), equation 14, with the constant C = -k1.
     """
-    return K1 - K1 * T.nnet.sigmoid(K2 + K3 * log_alpha) + 0.5 * T.nnet.softplus(-log_alpha)
+
+    k1: float
+    k2: float
+    k3: float
+
+    def __call__(self, log_alpha):
+        sigmoid = T.nnet.sigmoid(self.k2 + self.k3 * log_alpha)
+        return self.k1 - self.k1 * sigmoid + 0.5 * T.nnet.softplus(-log_alpha)
+
+
+#: The paper's approximation, within 0.01 of the divergence for every alpha.
+molchanov_2017 = SigmoidApproximation(0.63576, 1.87320, 1.48695)
+#: That of the authors' workshop poster (2016), and of the first version of their code that they published.
+first_version = SigmoidApproximation(0.64, 1.5 * 1.3, 1.5)
 
 
 def kingma_2015(log_alpha):
     """The earlier approximation, a polynomial in alpha that holds for alpha <= 1 only.
 
-    Parameters and result as for :func:`molchanov_2017`.
+    Parameters and result as for :class:`SigmoidApproximation`.
 
     References
     ----------

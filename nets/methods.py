@@ -9,12 +9,13 @@ from functools import partial
 
 from lasagne.init import Constant, GlorotUniform, Normal
 
+from nets import kl as divergence
 from nets.conv import Conv2DLayer
 from nets.dense import DenseLayer
 from nets.dropout import BinaryDropoutLayer
 from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 
-__all__ = ["Method", "NAMES", "title", "dense", "binary_dropout", "sparse_vd"]
+__all__ = ["Method", "NAMES", "KL_TERMS", "title", "dense", "binary_dropout", "sparse_vd"]
 
 #: Methods as one asks for them, and as the tables name them.
 NAMES = {"sparse-vd": "SparseVD", "dense": "Dense", "binary-dropout": "Binary dropout"}
@@ -24,9 +25,12 @@ NAMES = {"sparse-vd": "SparseVD", "dense": "Dense", "binary-dropout": "Binary dr
 #: dropout : callable(incoming, p) of a layer, `incoming` itself where the method has no binary dropout.
 Method = namedtuple("Method", "dense_layer conv_layer dropout")
 
-# The same for all methods, so that none of them starts ahead.
-_INITIAL_DENSE = dict(W=Normal(0.01), b=Constant(0.0))
-_INITIAL_CONV = dict(W=GlorotUniform(), b=Constant(0.0))
+# Where the authors' layers start: ordinary ones, and SparseVD's dense ones; SparseVD's convolutions.
+_NORMAL = dict(W=Normal(0.01), b=Constant(0.0))
+_GLOROT = dict(W=GlorotUniform(), b=Constant(0.0))
+#: What the KL term is made of: the paper's formula; that of the first version of the authors' code, where pruned weights
+#: had no share of it.
+KL_TERMS = {"paper": {}, "first-version": dict(kl=divergence.first_version, pruned_kl=False)}
 
 
 def title(name, parameterization="additive"):
@@ -36,8 +40,8 @@ def title(name, parameterization="additive"):
 
 
 def dense():
-    """Ordinary layers, from the same initial weights as the SparseVD ones."""
-    return Method(partial(DenseLayer, **_INITIAL_DENSE), partial(Conv2DLayer, **_INITIAL_CONV), _no_dropout)
+    """Ordinary layers; convolutions, too, start from N(0, 0.01^2), as the authors' do."""
+    return Method(partial(DenseLayer, **_NORMAL), partial(Conv2DLayer, **_NORMAL), _no_dropout)
 
 
 def binary_dropout(rate=None):
@@ -53,18 +57,20 @@ def binary_dropout(rate=None):
     return dense()._replace(dropout=lambda incoming, p: BinaryDropoutLayer(incoming, rate))
 
 
-def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0, parameterization="additive"):
+def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0, parameterization="additive", kl="paper"):
     """SparseVD layers; `threshold`, `train_clip`, `parameterization` as in :class:`nets.sparse_vd.SparseVDLayer`.
 
     Parameters
     ----------
     log_sigma2 : float
         where log sigma^2 starts, for every weight
+    kl : str
+        one of `KL_TERMS`
     """
     posterior = dict(threshold=threshold, train_clip=train_clip, log_sigma2=Constant(log_sigma2),
-                     parameterization=parameterization)
-    return Method(partial(SparseVDDenseLayer, **posterior, **_INITIAL_DENSE),
-                  partial(SparseVDConv2DLayer, **posterior, **_INITIAL_CONV), _no_dropout)
+                     parameterization=parameterization, **KL_TERMS[kl])
+    return Method(partial(SparseVDDenseLayer, **posterior, **_NORMAL),
+                  partial(SparseVDConv2DLayer, **posterior, **_GLOROT), _no_dropout)
 
 
 def _no_dropout(incoming, p):

@@ -3,18 +3,16 @@
 import theano.tensor as T
 from lasagne.layers import get_all_layers
 
-from nets import kl
-
 __all__ = ["kl_divergence", "negative_log_likelihood", "negative_sgvlb"]
 
 
-def kl_divergence(net, approximation=kl.molchanov_2017):
+def kl_divergence(net):
     """The sum of KL(q || p) over all weights of all layers that have a posterior; a Theano scalar, 0 for dense nets.
 
-    A layer has a posterior if it has a method `get_kl(approximation)`.
+    A layer has a posterior if it has a method `get_kl`.
     """
-    return T.as_tensor_variable(sum((layer.get_kl(approximation) for layer in get_all_layers(net)
-                                     if hasattr(layer, "get_kl")), T.constant(0.0, dtype="float32")))
+    return T.as_tensor_variable(sum((layer.get_kl() for layer in get_all_layers(net) if hasattr(layer, "get_kl")),
+                                    T.constant(0.0, dtype="float32")))
 
 
 def negative_log_likelihood(probabilities, labels):

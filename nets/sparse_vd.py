@@ -23,7 +23,7 @@ from nets.dense import flat, product
 from nets.ops.conv import conv_pair
 from nets.ops.dense import dense_pair
 from nets.ops.normal import NormalStream
-from nets.ops.posterior import kept, posterior
+from nets.ops.posterior import Constants, kept, posterior
 from nets.ops.reparameterization import sample
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer", "PARAMETERIZATIONS"]
@@ -55,7 +55,15 @@ class SparseVDLayer(lasagne.layers.Layer):
     threshold : float
         a weight is pruned where log alpha >= threshold; 3 means a dropout rate of over 0.95
     train_clip : bool
-        whether pruned weights are left out of the mean in training too (they keep their share of variance and KL)
+        whether pruned weights are left out of the mean in training too. The paper's formulas leave none out; the
+        authors' LeNet scripts do, the VGG-like one does not.
+    pruned_noise : bool or None
+        whether, with `train_clip`, pruned weights keep their share of the variance; None is as in the authors' code:
+        dense layers keep it, convolutions do not
+    pruned_kl : bool
+        whether, with `train_clip`, pruned weights keep their share of the KL term; in the first version of the authors'
+        code they did not
+    kl : callable(log alpha) of KL, see :mod:`nets.kl`
     parameterization : str
         "additive": log sigma^2 is trained, so that the noise does not change with theta; "multiplicative": log alpha
         is, with sigma^2 = alpha theta^2, and the gradient to theta is noisier
@@ -66,8 +74,11 @@ class SparseVDLayer(lasagne.layers.Layer):
     fully-connected and convolutional layers. Figure 2 compares the parameterizations.
     """
 
-    def __init__(self, incoming, nonlinearity=rectify, threshold=3.0, train_clip=True, parameterization="additive",
-                 **kwargs):
+    #: What `pruned_noise=None` means for this kind of layer.
+    PRUNED_NOISE = True
+
+    def __init__(self, incoming, nonlinearity=rectify, threshold=3.0, train_clip=True, pruned_noise=None,
+                 pruned_kl=True, kl=kl.molchanov_2017, parameterization="additive", **kwargs):
         super().__init__(incoming, **kwargs)
         if parameterization not in PARAMETERIZATIONS:
             raise ValueError(f"parameterization={parameterization!r} is not one of {', '.join(PARAMETERIZATIONS)}")
@@ -75,6 +86,9 @@ class SparseVDLayer(lasagne.layers.Layer):
         self.nonlinearity = identity if nonlinearity is None else nonlinearity
         self.threshold = threshold
         self.train_clip = train_clip
+        self.pruned_noise = self.PRUNED_NOISE if pruned_noise is None else pruned_noise
+        self.pruned_kl = pruned_kl
+        self.kl = kl
         self._posteriors = {}
         # As in Lasagne's own noise layers, the package-wide generator seeds the layer's.
         seed = lasagne.random.get_rng().randint(1, 2147462579)
@@ -131,28 +145,34 @@ class SparseVDLayer(lasagne.layers.Layer):
 
     def get_mask(self):
         """1 where a weight is kept (log alpha < threshold), 0 where it is pruned; float, of the weights' shape."""
-        return T.cast(T.lt(self.get_log_alpha(), self.threshold), self.W.dtype)
+        return 1 - T.cast(T.ge(self.get_log_alpha(), self.threshold), self.W.dtype)
 
-    def get_kl(self, approximation=kl.molchanov_2017):
-        """The sum of KL(q || p) over the layer's weights in nats, pruned ones included; a Theano scalar."""
-        if approximation is kl.molchanov_2017:
-            return self._posterior()[2]
-        return T.sum(approximation(self.get_log_alpha()))
+    def get_kl(self):
+        """The sum of KL(q || p) over the layer's weights in nats; a Theano scalar."""
+        return self._posterior()[2]
 
     def _posterior(self):
         """theta of the kept weights, alpha theta^2, and the sum of KL, as training needs them: Theano expressions."""
         if ops.enabled() and self.parameterization == "additive":
             # The same expressions each time, so that predictions and KL have one gradient in common.
-            constants = self.threshold, CLIP, EPSILON
+            constants = self._constants()
             if constants not in self._posteriors:
-                self._posteriors[constants] = posterior(self.W, self.log_sigma2, *constants)
+                self._posteriors[constants] = posterior(self.W, self.log_sigma2, constants)
             return self._posteriors[constants]
-        log_alpha = self.get_log_alpha()
-        return self.W * self.get_mask(), T.exp(log_alpha) * T.sqr(self.W), T.sum(kl.molchanov_2017(log_alpha))
+        log_alpha, mask = self.get_log_alpha(), self.get_mask()
+        noisy, divergence = T.exp(log_alpha) * T.sqr(self.W), self.kl(log_alpha)
+        if self.train_clip:
+            noisy = noisy if self.pruned_noise else mask * noisy
+            divergence = divergence if self.pruned_kl else mask * divergence
+        return self.W * mask, noisy, T.sum(divergence)
+
+    def _constants(self):
+        return Constants(self.threshold, CLIP, EPSILON, self.pruned_noise or not self.train_clip,
+                         self.pruned_kl or not self.train_clip, self.kl)
 
     def _pruned(self):
         if ops.enabled() and self.parameterization == "additive":
-            return kept(self.W, self.log_sigma2, self.threshold, CLIP, EPSILON)
+            return kept(self.W, self.log_sigma2, self._constants())
         return self.W * self.get_mask()
 
     def get_output_for(self, input, deterministic=False, **kwargs):
@@ -185,7 +205,7 @@ class SparseVDDenseLayer(SparseVDLayer):
         initial theta and log sigma^2, of shape (inputs, num_units)
     b : Theano shared variable, expression, numpy array, callable or None
         initial biases, of shape (num_units,); None leaves them out
-    nonlinearity, threshold, train_clip, parameterization, **kwargs
+    **kwargs
         see :class:`SparseVDLayer`
 
     Examples
@@ -196,9 +216,8 @@ class SparseVDDenseLayer(SparseVDLayer):
     >>> noisy, pruned = get_output(network), get_output(network, deterministic=True)
     """
 
-    def __init__(self, incoming, num_units, W=Normal(0.01), b=Constant(0.0), log_sigma2=Constant(-10.0),
-                 nonlinearity=rectify, threshold=3.0, train_clip=True, parameterization="additive", **kwargs):
-        super().__init__(incoming, nonlinearity, threshold, train_clip, parameterization, **kwargs)
+    def __init__(self, incoming, num_units, W=Normal(0.01), b=Constant(0.0), log_sigma2=Constant(-10.0), **kwargs):
+        super().__init__(incoming, **kwargs)
         self.num_units = num_units
         num_inputs = math.prod(self.input_shape[1:])
         self.add_params(W, log_sigma2, b, (num_inputs, num_units), (num_units,))
@@ -218,7 +237,8 @@ class SparseVDDenseLayer(SparseVDLayer):
 class SparseVDConv2DLayer(SparseVDLayer):
     """A 2-d convolutional layer with sparse variational dropout.
 
-    Noise is drawn for each pre-activation: each image, filter, row and column.
+    Noise is drawn for each pre-activation: each image, filter, row and column. With `train_clip`, a pruned weight makes
+    none (`pruned_noise`): but for the KL term, nothing acts on it any more.
 
     Parameters
     ----------
@@ -232,7 +252,7 @@ class SparseVDConv2DLayer(SparseVDLayer):
         initial theta and log sigma^2, of shape (num_filters, channels, rows, columns)
     b : Theano shared variable, expression, numpy array, callable or None
         initial biases, of shape (num_filters,); None leaves them out
-    nonlinearity, threshold, train_clip, parameterization, **kwargs
+    **kwargs
         see :class:`SparseVDLayer`
 
     Raises
@@ -242,10 +262,11 @@ class SparseVDConv2DLayer(SparseVDLayer):
         not know.
     """
 
+    PRUNED_NOISE = False
+
     def __init__(self, incoming, num_filters, filter_size, stride=1, pad=0, untie_biases=False, W=GlorotUniform(),
-                 b=Constant(0.0), log_sigma2=Constant(-10.0), nonlinearity=rectify, threshold=3.0, train_clip=True,
-                 parameterization="additive", **kwargs):
-        super().__init__(incoming, nonlinearity, threshold, train_clip, parameterization, **kwargs)
+                 b=Constant(0.0), log_sigma2=Constant(-10.0), **kwargs):
+        super().__init__(incoming, **kwargs)
         if untie_biases:
             raise ValueError("untie_biases=True is not supported: SparseVDConv2DLayer has one bias a filter")
         self.convolution = Convolution(self.input_shape, num_filters, filter_size, stride, pad)

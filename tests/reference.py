@@ -7,11 +7,12 @@ def log_alpha(W, log_sigma2):
     return np.clip(log_sigma2 - np.log(W ** 2 + 1e-8), -8, 8)
 
 
-def noisy_output(A, W, b, log_sigma2, noise, threshold=3.0, train_clip=True):
-    """Pre-activations in training, with the given normal noise."""
+def noisy_output(A, W, b, log_sigma2, noise, threshold=3.0, train_clip=True, pruned_noise=True, linear=np.matmul):
+    """Pre-activations in training, with the given normal noise; `b` is broadcast against the result of `linear`."""
     value = log_alpha(W, log_sigma2)
-    mean = A @ (np.where(value < threshold, W, 0) if train_clip else W)
-    variance = A ** 2 @ (np.exp(value) * W ** 2)
+    kept = np.where(value < threshold, W, 0) if train_clip else W
+    mean = linear(A, kept)
+    variance = linear(A ** 2, np.exp(value) * (W if pruned_noise else kept) ** 2)
     return mean + np.sqrt(variance + 1e-8) * noise + b
 
 

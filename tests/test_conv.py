@@ -54,16 +54,15 @@ def test_the_dense_layer_is_scipys_correlation(case, float64, evaluate, batch):
     np.testing.assert_allclose(evaluate(layer.get_output_for(A), {A: case.images}), expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("train_clip", [True, False])
-def test_noisy_output_is_scipys(case, rng, float64, evaluate, train_clip):
+@pytest.mark.parametrize("train_clip, pruned_noise", [(True, None), (True, True), (True, False), (False, None)])
+def test_noisy_output_is_scipys(case, rng, float64, evaluate, train_clip, pruned_noise):
     A, noise = T.tensor4(), T.tensor4()
-    layer = SparseVDConv2DLayer(IMAGES, nonlinearity=None, train_clip=train_clip, **case.geometry, **case.values)
+    layer = SparseVDConv2DLayer(IMAGES, nonlinearity=None, train_clip=train_clip, pruned_noise=pruned_noise,
+                                **case.geometry, **case.values)
     layer._srng = SimpleNamespace(normal=lambda shape, dtype: noise)
     eps = rng.normal(size=layer.output_shape)
-    W, log_alpha = case.values["W"], reference.log_alpha(case.values["W"], case.values["log_sigma2"])
-    mean = case.linear(case.images, np.where(log_alpha < 3, W, 0) if train_clip else W)
-    variance = case.linear(case.images ** 2, np.exp(log_alpha) * W ** 2)
-    expected = mean + np.sqrt(variance + 1e-8) * eps + case.values["b"][:, None, None]
+    expected = reference.noisy_output(case.images, **{**case.values, "b": case.values["b"][:, None, None]}, noise=eps,
+                                      train_clip=train_clip, pruned_noise=bool(pruned_noise), linear=case.linear)
     found = evaluate(layer.get_output_for(A), {A: case.images, noise: eps})
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
 

@@ -5,7 +5,7 @@ import theano.tensor as T
 from theano.configparser import change_flags
 
 from nets import kl
-from nets.ops.posterior import kept, posterior
+from nets.ops.posterior import Constants, kept, posterior
 
 THRESHOLD, CLIP, EPSILON = 3.0, 8.0, 1e-8
 
@@ -17,7 +17,7 @@ def plain(theta, log_sigma2):
 
 
 def own(theta, log_sigma2):
-    return posterior(theta, log_sigma2, THRESHOLD, CLIP, EPSILON)
+    return posterior(theta, log_sigma2, Constants(THRESHOLD, CLIP, EPSILON))
 
 
 def results(make, dtype, mode):
@@ -105,7 +105,7 @@ def test_operands_may_lie_anyhow_in_memory(compiled):
 def test_the_kept_weights_alone(compiled, mode):
     values = operands((300, 100))
     expressions = T.fmatrix(), T.fmatrix()
-    alone = theano.function(expressions, kept(*expressions, THRESHOLD, CLIP, EPSILON), mode=mode)(*values[:2])
+    alone = theano.function(expressions, kept(*expressions, Constants(THRESHOLD, CLIP, EPSILON)), mode=mode)(*values[:2])
     # In numpy's logarithm, rounding next to the threshold differs.
     assert (alone != compiled["float32"](*values)[0]).sum() <= (0 if mode == "FAST_RUN" else 6)
 

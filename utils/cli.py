@@ -67,6 +67,9 @@ _FLAGS = {
                             "1 from the start"),
     "parameterization": dict(choices=PARAMETERIZATIONS,
                              help="what is trained of the weights' noise: log sigma^2 as in the paper, or log alpha"),
+    "kl": dict(choices=tuple(methods.KL_TERMS),
+               help="the KL term: the paper's, or that of the first version of the authors' code, where a pruned weight "
+                    "has no share of it"),
     "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
     "dropout_rate": dict(type=_rate, metavar="X", help="of binary dropout, in place of the architecture's rates"),
     "preprocessing": dict(choices=data.preprocessings, help="of the images, fitted on the training set"),
@@ -74,6 +77,9 @@ _FLAGS = {
                     help="whether training images are shifted (and natural ones mirrored) at random"),
     "random_labels": dict(action=argparse.BooleanOptionalAction,
                           help="whether the training set's labels are drawn at random"),
+    "validation": dict(type=_positive, metavar="N",
+                       help="leave the last N training images out of the training, and test on them in place of the "
+                            "test set: to choose hyper-parameters by"),
     "variant": dict(metavar="TEXT", help="take a data set's files although their content is not the official one; the "
                                          "text stands beside the data set's name in every table"),
     "init_from": dict(metavar="PATH", help="start from the weights of a finished run (its folder, or weights.npz) of "
@@ -89,12 +95,13 @@ _FLAGS = {
 
 # What no script needs to say, and what hangs on the method: without the flag, the option is None.
 _DEFAULTS = {"batch_size": 100, "seed": 1, "kl_warm_up": True, "parameterization": "additive", "threshold": 3.0,
+             "kl": "paper", "validation": None,
              "dropout_rate": None, "preprocessing": "mean-image", "random_labels": False, "variant": None,
              "init_from": None, "pretrain": None, "plain_graph": False}
 _BY_METHOD = ("learning_rate", "log_sigma2", "augment")
 
 # What a result depends on and no other column of the tables shows.
-_NAMED_IN_TABLES = ("batch_size", "learning_rate", "kl_warm_up", "log_sigma2", "dropout_rate", "preprocessing",
+_NAMED_IN_TABLES = ("batch_size", "learning_rate", "kl_warm_up", "kl", "threshold", "log_sigma2", "dropout_rate", "preprocessing",
                     "augment")
 
 

@@ -30,7 +30,7 @@ def train(options, network, build, hyper_parameters, augmentation=None, after_ep
         see :mod:`nets.architectures`
     hyper_parameters : dict
         for each method that the script offers, a dict of `learning_rate` and, where the method has them, `kl_weight`,
-        `log_sigma2`, `train_clip`, `l2` (the weight of the sum of squares), `augment` (whether to)
+        `log_sigma2` (and `log_sigma2_from_weights`, where it starts from weights of a dense net), `train_clip`, `l2` (the weight of the sum of squares), `augment` (whether to)
     augmentation : callable(images, generator) -> images, or None
         what `augment` does, see :mod:`data.augmentation`
     after_epoch : callable(epoch, run, net, dataset), or None
@@ -51,7 +51,7 @@ def train(options, network, build, hyper_parameters, augmentation=None, after_ep
     if options.method not in hyper_parameters:
         raise UserError(f"there is no --method {options.method} here, only {', '.join(hyper_parameters)}")
     dataset = data.load(options.dataset, options.data_dir, options.preprocessing,
-                        options.seed if options.random_labels else None, options.variant)
+                        options.seed if options.random_labels else None, options.variant, options.validation)
     arguments = dataset, network, build, hyper_parameters, augmentation
     if options.pretrain and not options.stored:
         dense = _pretraining(options)
@@ -75,6 +75,9 @@ def _pretraining(options):
 
 def _train(options, dataset, network, build, hyper_parameters, augmentation, after_epoch=None):
     hyper = _hyper_parameters(options, hyper_parameters[options.method], augmentation)
+    from_weights = hyper.pop("log_sigma2_from_weights", None)
+    if options.init_from and options.log_sigma2 is None and from_weights is not None:
+        hyper["log_sigma2"] = from_weights
     ops.use_plain_graph(options.plain_graph)
     generator = seed_generators(options.seed)
     shape = dataset.train_images.shape[1:]
@@ -133,7 +136,7 @@ def _hyper_parameters(options, defaults, augmentation):
 def _method(options, hyper):
     if options.method == "sparse-vd":
         return methods.sparse_vd(options.threshold, hyper["train_clip"], hyper["log_sigma2"],
-                                 options.parameterization)
+                                 options.parameterization, options.kl)
     return methods.dense() if options.method == "dense" else methods.binary_dropout(options.dropout_rate)
 
 

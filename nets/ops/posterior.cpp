@@ -10,8 +10,9 @@ namespace posterior {
 
 constexpr npy_intp BLOCK = 2048;
 
+// pruned_noise and pruned_kl are 1 where weights beyond the threshold have their share of it, else 0.
 template <typename T> struct Constants {
-    T clip, epsilon, threshold, k1, k2, k3;
+    T clip, epsilon, threshold, pruned_noise, pruned_kl, k1, k2, k3;
 };
 
 // Calls task(first, length) for blocks that cover 0 ... size - 1.
@@ -39,9 +40,10 @@ T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sig
             const T log_alpha = log_alpha_of(c, w[i], ls[i]);
             const T alpha = std::exp(log_alpha);
             const T sigmoid = 1 / (1 + std::exp(-(c.k2 + c.k3 * log_alpha)));
-            to_kept[i] = log_alpha < c.threshold ? w[i] : T(0);
-            to_variance[i] = alpha * square;
-            kl[i] = c.k1 - c.k1 * sigmoid + T(0.5) * std::log(1 + 1 / alpha);
+            const bool is_pruned = log_alpha >= c.threshold;
+            to_kept[i] = is_pruned ? T(0) : w[i];
+            to_variance[i] = (is_pruned ? c.pruned_noise : T(1)) * alpha * square;
+            kl[i] = (is_pruned ? c.pruned_kl : T(1)) * (c.k1 - c.k1 * sigmoid + T(0.5) * std::log(1 + 1 / alpha));
         }
         sums[first / BLOCK] = lane_sum(kl, length);
     });
@@ -55,7 +57,7 @@ template <typename T>
 void kept_block(npy_intp length, const Constants<T> c, const T* __restrict__ w, const T* __restrict__ log_sigma2,
                 T* __restrict__ kept) {
     for (npy_intp i = 0; i < length; ++i)
-        kept[i] = log_alpha_of(c, w[i], log_sigma2[i]) < c.threshold ? w[i] : T(0);
+        kept[i] = log_alpha_of(c, w[i], log_sigma2[i]) >= c.threshold ? T(0) : w[i];
 }
 
 // d_theta may be the array to_kept, and d_log_sigma2 to_variance: each element is read before it is written.
@@ -67,16 +69,19 @@ void backward_block(npy_intp length, const Constants<T> c, const T* w, const T* 
         const T square = w[i] * w[i], shifted = square + c.epsilon;
         const T unclipped = log_sigma2[i] - std::log(shifted);
         const T log_alpha = std::min(std::max(unclipped, -c.clip), c.clip);
-        // 1 where the clip lets the gradient pass, and where the weight is kept.
-        const T inside = log_alpha == unclipped ? T(1) : T(0), is_kept = log_alpha < c.threshold ? T(1) : T(0);
+        // 1 where the clip lets the gradient pass, and where the weight is kept, has noise, has a share of KL.
+        const T inside = log_alpha == unclipped ? T(1) : T(0);
+        const bool is_pruned = log_alpha >= c.threshold;
+        const T is_kept = is_pruned ? T(0) : T(1);
+        const T has_noise = is_pruned ? c.pruned_noise : T(1), has_kl = is_pruned ? c.pruned_kl : T(1);
         const T alpha = std::exp(log_alpha);
         const T power = std::exp(-(c.k2 + c.k3 * log_alpha)), sigmoid = 1 / (1 + power);
         const T slope = -c.k1 * c.k3 * power * sigmoid * sigmoid - T(0.5) / (1 + alpha);  // of KL by log alpha
-        const T by_kl = inside * to_kl * slope;
+        const T by_kl = has_kl * inside * to_kl * slope, by_variance = has_noise * to_variance[i] * alpha;
         // alpha theta^2 hardly changes with theta where log alpha is not clipped: only by the epsilon.
         const T changes = 1 - inside + inside * c.epsilon / shifted;
-        d_theta[i] = is_kept * to_kept[i] + 2 * w[i] * (to_variance[i] * alpha * changes - by_kl / shifted);
-        d_log_sigma2[i] = inside * to_variance[i] * alpha * square + by_kl;
+        d_theta[i] = is_kept * to_kept[i] + 2 * w[i] * (by_variance * changes - by_kl / shifted);
+        d_log_sigma2[i] = inside * by_variance * square + by_kl;
     }
 }
 

@@ -26,12 +26,13 @@ def measure(network, epochs):
     import nets  # noqa: F401
     import numpy as np
     from nets import architectures, methods
-    from utils import runs, training
+    from utils import runs
+    from nets.training import trainer
 
     build, keywords, shape, number = NETWORKS[network]
-    generator = training.seed_generators(1)
+    generator = trainer.seed_generators(1)
     net = getattr(architectures, build)(methods.sparse_vd(), input_shape=shape, **keywords)
-    trainer = training.Trainer(net, number)
+    trainer = trainer.Trainer(net, number)
 
     def images(count):
         return (generator.standard_normal((count, *shape), dtype="float32"),
@@ -55,7 +56,7 @@ def measure(network, epochs):
 
     with tempfile.TemporaryDirectory() as folder:
         run = runs.Run(folder, {"settings": {}})
-        training.fit(trainer, dataset, run, epochs=epochs, batch_size=100, learning_rate=lambda epoch: 1e-3,
+        trainer.fit(trainer, dataset, run, epochs=epochs, batch_size=100, learning_rate=lambda epoch: 1e-3,
                      kl_weight=lambda epoch: 1.0, generator=generator, after_epoch=after)
     return np.diff(ends), np.array(steps[1:-1])
 

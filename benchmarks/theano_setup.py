@@ -39,7 +39,7 @@ def measure():
     import numpy as np
     from nets.architectures import lenet_300_100
     from nets.methods import sparse_vd
-    from utils.training import Trainer, seed_generators
+    from nets.training.trainer import Trainer, seed_generators
 
     seed_generators(1)
     trainer = Trainer(lenet_300_100(sparse_vd()), num_examples=60000)

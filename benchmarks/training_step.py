@@ -51,20 +51,21 @@ def leave_out(part):
     from lasagne.updates import adam
     from theano.sandbox.rng_mrg import MRG_RandomStreams
 
-    from nets import ops, sparse_vd
-    from nets.batch_norm import BatchNormLayer
-    from nets.pool import MaxPool2x2Layer
-    from utils import training
+    from nets import kernels
+    from nets.layers import sparse_vd
+    from nets.layers.batch_norm import BatchNormLayer
+    from nets.layers.pool import MaxPool2x2Layer
+    from nets.training import trainer
 
     def plainly(owner, name):
         method = getattr(owner, name)
 
         def call(*args, **kwargs):
-            ops.use_plain_graph()
+            kernels.use_plain_graph()
             try:
                 return method(*args, **kwargs)
             finally:
-                ops.use_plain_graph(False)
+                kernels.use_plain_graph(False)
         return owner, name, call
 
     def sample(mean, variance, noise, b, epsilon, rectified):
@@ -80,7 +81,7 @@ def leave_out(part):
         "batch normalization": plainly(BatchNormLayer, "get_output_for"),
         "max-pooling": plainly(MaxPool2x2Layer, "get_output_for"), "Adam": (training, "adam", adam)}
     if part == "everything":
-        ops.use_plain_graph()
+        kernels.use_plain_graph()
     elif part != "nothing":
         owner, name, replacement = replacements[part]
         getattr(owner, name)   # an AttributeError rather than a new one
@@ -92,7 +93,7 @@ def measure(network, method, without, steps):
     import nets  # noqa: F401
     import numpy as np
     from nets import architectures, methods
-    from utils.training import Trainer, seed_generators
+    from nets.training.trainer import Trainer, seed_generators
 
     leave_out(without)
     seed_generators(1)

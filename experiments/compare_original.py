@@ -20,10 +20,12 @@ from nets import methods, sparsity
 from nets.architectures import by_title
 from nets.params import named_params
 from nets.sparsity import LayerSparsity
-from utils import cli, files, original_format, plots, published, report, results, runs, warm_start
+from experiments.common import cli
+from utils import files, original_format, plots, published, results, runs, tables
+from nets.training import warm_start
 from utils.errors import UserError
 from utils.runs import sparsity_columns
-from utils.training import Predictor
+from nets.training.trainer import Predictor
 
 HEADERS = ("Network", "Whose", "Error %", "Sparsity per layer %", "Compression")
 EPOCHS_SHOWN = 10
@@ -34,8 +36,8 @@ def main():
     run = Run(args.run)
     rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
     for paper in published.rows(run.title, run.summary["method"]):
-        rows.append(("the paper's", f"{paper.error_percent:.2f}", report.format_sparsity(paper.sparsity_percent),
-                     report.format_compression(paper.compression)))
+        rows.append(("the paper's", f"{paper.error_percent:.2f}", tables.format_sparsity(paper.sparsity_percent),
+                     tables.format_compression(paper.compression)))
     theirs = None
     if args.log:
         theirs = original_format.read_log(args.log)
@@ -136,8 +138,8 @@ def evaluate(path, run, args):
 
 
 def row(whose, error_percent, layers):
-    return (whose, f"{error_percent:.2f}", report.format_sparsity(layer.sparsity_percent for layer in layers),
-            report.format_compression(sparsity.total(layers).compression))
+    return (whose, f"{error_percent:.2f}", tables.format_sparsity(layer.sparsity_percent for layer in layers),
+            tables.format_compression(sparsity.total(layers).compression))
 
 
 def by_epoch(run, theirs):

@@ -20,10 +20,11 @@ from tqdm import tqdm
 from nets import methods
 from nets.architectures import lenet_300_100
 from nets.schedules import LinearDecay, LinearWarmUp
-from nets.sparse_vd import PARAMETERIZATIONS
+from nets.layers.sparse_vd import PARAMETERIZATIONS
 from nets.sparsity import weight_layers
-from utils import cli, experiment, files
-from utils.gradient_noise import GradientNoise
+from experiments.common import cli, experiment
+from utils import files
+from nets.training.gradient_noise import GradientNoise
 
 MEASUREMENTS = 20       # spread evenly over the epochs, besides one before the first
 BATCH = 100             # images

@@ -11,7 +11,7 @@ import _setup  # noqa: F401  must come first: prepares Theano
 from data.augmentation import PadCropFlip
 from nets.architectures import lenet_5_caffe
 from nets.schedules import LinearDecay, LinearWarmUp
-from utils import cli, experiment
+from experiments.common import cli, experiment
 
 DENSE = dict(learning_rate=LinearDecay(1e-4, 100, 200), augment=True)
 

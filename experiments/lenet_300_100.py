@@ -12,7 +12,7 @@ import _setup  # noqa: F401  must come first: prepares Theano
 from data.augmentation import PadCropFlip
 from nets.architectures import lenet_300_100
 from nets.schedules import LinearDecay, LinearWarmUp
-from utils import cli, experiment
+from experiments.common import cli, experiment
 
 # As in LeNet-5-Caffe's script: the original has none for a dense LeNet-300-100.
 DENSE = dict(learning_rate=LinearDecay(1e-4, 100, 200), augment=True)

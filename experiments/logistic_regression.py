@@ -13,7 +13,7 @@ import _setup  # noqa: F401  must come first: prepares Theano
 
 from nets.architectures import logistic_regression
 from nets.schedules import LinearDecay, LinearWarmUp
-from utils import cli, experiment, sparse_baselines
+from experiments.common import baselines, cli, experiment
 
 # The poster gives none. With a warm-up, weights that separate the few training images grow too large to be pruned.
 HYPER_PARAMETERS = {
@@ -30,7 +30,7 @@ def main():
     options = cli.parse(__doc__, "logistic_regression", dataset="digits-8x8", method="sparse-vd", epochs=200,
                         kl_warm_up=False)
     run, dataset = experiment.train(options, "Logistic regression", logistic_regression, HYPER_PARAMETERS)
-    sparse_baselines.compare(run, dataset)
+    baselines.compare(run, dataset)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ from scipy.optimize import curve_fit
 from tabulate import tabulate
 
 from nets import kl
-from utils import cli, files, published, results, snapshots
+from experiments.common import cli
+from utils import files, pictures, published, results
 
 
 def main():
@@ -197,13 +198,13 @@ def draw_weights(folder):
         config = files.read_json(os.path.join(os.path.dirname(path), "config.json"))["settings"]
         part.suptitle(f"{config['network']}, {config['data']}: the first filters, a piece of the first dense layer "
                       "(white: pruned)")
-        kept = snapshots.kept(path)
-        epochs = snapshots.thinned(list(kept), PANELS)
+        kept = pictures.kept(path)
+        epochs = pictures.thinned(list(kept), PANELS)
         for row, (name, layout) in zip(part.subplots(2, PANELS, squeeze=False),
-                                       (("filters", snapshots.tiled), ("dense", np.asarray))):
-            pictures = [layout(kept[epoch][name]) for epoch in epochs]
-            scale = snapshots.color_scale(pictures)
-            for axes, epoch, picture in zip(row, epochs, pictures):
+                                       (("filters", pictures.tiled), ("dense", np.asarray))):
+            shown = [layout(kept[epoch][name]) for epoch in epochs]
+            scale = pictures.color_scale(shown)
+            for axes, epoch, picture in zip(row, epochs, shown):
                 axes.imshow(np.ma.masked_equal(picture, 0), cmap="RdBu_r", vmin=-scale, vmax=scale,
                             interpolation="nearest")
                 axes.set(xticks=(), yticks=(), title=f"epoch {epoch}")

@@ -15,7 +15,8 @@ import _setup  # noqa: F401  must come first
 
 from tabulate import tabulate
 
-from utils import cli, files, published, report, reproduction, results
+from experiments.common import cli, reproduction
+from utils import files, published, results, tables
 
 NOT_SPARSE = "Dense", "Binary dropout"
 MOST_LAYERS = 6     # whose sparsities find room in a row
@@ -75,7 +76,7 @@ def networks(wanted):
 
 def published_row(row, groups):
     return (row.network, who(row.method, row.dataset, groups), row.dataset, "", "", f"{row.error_percent:.2f}",
-            report.format_sparsity(row.sparsity_percent), report.format_compression(row.compression))
+            tables.format_sparsity(row.sparsity_percent), tables.format_compression(row.compression))
 
 
 def who(method, dataset, groups):

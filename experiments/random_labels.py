@@ -15,7 +15,7 @@ from functools import partial
 from data.augmentation import PadCropFlip
 from nets.architectures import lenet_300_100, vgg_like
 from nets.schedules import LinearDecay, LinearWarmUp
-from utils import cli, experiment
+from experiments.common import cli, experiment
 
 ARCHITECTURES = {"lenet-300-100": ("LeNet-300-100", lenet_300_100), "vgg-like": ("VGG-like", vgg_like)}
 

@@ -16,7 +16,7 @@ from functools import partial
 from data.augmentation import PadCropFlip
 from nets.architectures import vgg_like
 from nets.schedules import LinearDecay, LinearWarmUp
-from utils import cli, experiment
+from experiments.common import cli, experiment
 
 # The published script's 1e-5 is too little for 200 epochs from a random start; see --learning-rate.
 DENSE = dict(learning_rate=LinearDecay(1e-3, 100, 200), l2=1e-5)

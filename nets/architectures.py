@@ -9,8 +9,8 @@ from functools import partial
 from lasagne.layers import InputLayer
 from lasagne.nonlinearities import rectify, softmax
 
-from nets.batch_norm import BatchNormLayer
-from nets.pool import MaxPool2x2Layer
+from nets.layers.batch_norm import BatchNormLayer
+from nets.layers.pool import MaxPool2x2Layer
 
 __all__ = ["logistic_regression", "lenet_300_100", "lenet_5_caffe", "vgg_like", "by_title"]
 

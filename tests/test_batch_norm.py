@@ -5,7 +5,7 @@ import theano
 import theano.tensor as T
 from lasagne.layers import InputLayer, get_all_params, get_output
 
-from nets.batch_norm import BatchNormLayer
+from nets.layers.batch_norm import BatchNormLayer
 
 
 @pytest.fixture(params=[(6, 3), (6, 3, 4, 5)], ids=["dense", "conv"])

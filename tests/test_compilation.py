@@ -8,7 +8,7 @@ from conftest import ROOT
 
 CODE = """if True:
     import nets, numpy as np, sys, theano, theano.tensor as T
-    from utils import compilation
+    from utils.theano_setup import compilation
     if "broken" in sys.argv:
         def broken(linker, folder):
             raise OSError("cannot compile ahead")

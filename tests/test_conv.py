@@ -11,8 +11,8 @@ from scipy.signal import correlate2d
 
 import reference
 from nets import objectives
-from nets.conv import Conv2DLayer, Convolution
-from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
+from nets.layers.conv import Conv2DLayer, Convolution
+from nets.layers.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 
 # filter size, stride, pad, and what the pad is in numbers
 GEOMETRIES = [(3, 1, 0, (0, 0)), (3, 1, 1, (1, 1)), ((3, 2), (2, 1), (2, 0), (2, 0)), (3, 2, "same", (1, 1)),

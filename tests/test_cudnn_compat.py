@@ -1,4 +1,4 @@
-"""utils/cudnn_compat.h: against a small cuDNN of the test's own, and against the real headers where they are."""
+"""utils/theano_setup/cudnn_compat.h: against a small cuDNN of the test's own, and against the real headers where they are."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from conftest import ROOT
-from utils import gpu_setup
+from utils.theano_setup import gpu
 
 # Each function by the words in its name, its types' names and its constants' names.
 FUNCTIONS = [("Forward", "Fwd", "FWD"), ("BackwardData", "BwdData", "BWD_DATA"),
@@ -65,7 +65,7 @@ def fill(template, name, kind, arguments=""):
 def compile_with_header(source, output, *flags):
     """As Theano calls the compiler: the header is found by CPATH."""
     command = ["g++", "-x", "c++", "-", "-include", "cudnn_compat.h", *flags, "-o", str(output)]
-    environment = {**os.environ, "CPATH": os.path.join(ROOT, "utils")}
+    environment = {**os.environ, "CPATH": os.path.join(ROOT, "utils", "theano_setup")}
     return subprocess.run(command, input=source, capture_output=True, text=True, env=environment)
 
 
@@ -93,9 +93,9 @@ def test_code_without_cudnn_compiles_as_before(tmp_path):
 
 
 def test_the_real_cudnn_has_what_the_header_calls(tmp_path):
-    include, _ = gpu_setup.find_cudnn()
-    cuda = gpu_setup.find_header("crt/host_defines.h")
-    if not include or not cuda or gpu_setup.cudnn_version(include)[0] < 8:
+    include, _ = gpu.find_cudnn()
+    cuda = gpu.find_header("crt/host_defines.h")
+    if not include or not cuda or gpu.cudnn_version(include)[0] < 8:
         pytest.skip("the headers of cuDNN 8 or 9 and of CUDA are not here (requirements-gpu.txt has them)")
     descriptors = {"Forward": "x, w, convolution, x", "BackwardData": "w, x, convolution, x",
                    "BackwardFilter": "x, x, convolution, w"}

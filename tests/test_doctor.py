@@ -1,4 +1,4 @@
-"""utils/doctor.py, and utils/trial_step.py by means of it."""
+"""experiments/doctor.py, and nets/training/trial_step.py by means of it."""
 
 import os
 import subprocess
@@ -7,13 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import ROOT
-from utils import doctor, gpu_setup
+from conftest import ROOT, script
+from experiments import doctor
+from utils.theano_setup import gpu
 from utils.errors import UserError
 
 
 def run_doctor(*arguments, **environment):
-    result = subprocess.run([sys.executable, "-m", "utils.doctor", *arguments], cwd=ROOT, timeout=600,
+    result = subprocess.run(script("doctor", *arguments), cwd=ROOT, timeout=600,
                             capture_output=True, text=True, env={**os.environ, **environment})
     return result.returncode, result.stdout
 
@@ -59,10 +60,10 @@ def test_a_compiler_that_cannot_compile():
 
 
 def test_what_a_gpu_lacks(monkeypatch):
-    monkeypatch.setattr(gpu_setup, "pygpu_problem", lambda: "no pygpu")
+    monkeypatch.setattr(gpu, "pygpu_problem", lambda: "no pygpu")
     for function in ("find_library", "find_header"):
-        monkeypatch.setattr(gpu_setup, function, lambda name, flags=None: None)
-    monkeypatch.setattr(gpu_setup, "find_cudnn", lambda flags=None: (None, None))
+        monkeypatch.setattr(gpu, function, lambda name, flags=None: None)
+    monkeypatch.setattr(gpu, "find_cudnn", lambda flags=None: (None, None))
     for_cpu, for_cuda = checks(doctor.check_gpu, {}), checks(doctor.check_gpu, {"device": "cuda"})
     assert {check.good for check in for_cpu.values()} == {None}
     for part, advice in [("pygpu", "On a GPU"), ("driver", "NVIDIA's driver"), ("NVRTC", "requirements-gpu.txt"),
@@ -89,7 +90,7 @@ def test_the_driver_and_its_devices(monkeypatch, tmp_path, status, good, expecte
     driver = str(tmp_path / "libcuda.so.1")
     subprocess.run(["g++", "-shared", "-fPIC", f"-DSTATUS={status}", "-x", "c++", "-", "-o", driver], input=DRIVER,
                    text=True, check=True)
-    monkeypatch.setattr(gpu_setup, "find_library", lambda name, flags=None: driver if name == "cuda" else None)
+    monkeypatch.setattr(gpu, "find_library", lambda name, flags=None: driver if name == "cuda" else None)
     found = checks(doctor.check_gpu, {"device": "cuda"})
     assert found["driver"].good is good and expected in found["driver"].text
     assert ("cuda0" in found) == good

@@ -4,15 +4,15 @@ import pytest
 import theano
 import theano.tensor as T
 
-from nets import ops
-from nets.dropout import BinaryDropoutLayer
+from nets import kernels
+from nets.layers.dropout import BinaryDropoutLayer
 
 
 @pytest.fixture(params=[False, True], ids=["ops", "plain"])
 def plain(request):
-    ops.use_plain_graph(request.param)
+    kernels.use_plain_graph(request.param)
     yield
-    ops.use_plain_graph(False)
+    kernels.use_plain_graph(False)
 
 
 def outputs(p, shape, deterministic=False):

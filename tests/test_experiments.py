@@ -56,7 +56,7 @@ def test_one_command_trains_the_dense_network_and_starts_from_it(run, pretrained
     found = float(re.search(r"; ([\d.]+) % of the weights are pruned before", pretrained).group(1))
     assert expected > 1 and found == pytest.approx(expected, abs=0.1)
     settings = json.loads((run.folder / "pair-dense" / "config.json").read_text())["settings"]
-    assert settings["augmentation"] == {"pad": 2, "flip": False} and settings["method"] == "dense"
+    assert settings["augmentation"] == {"pad": 4, "flip": False} and settings["method"] == "dense"
 
 
 def test_snapshots_are_drawn_of_each_epoch(run, pretrained):

@@ -1,4 +1,4 @@
-"""utils/gpu_setup.py, with folders and libraries that look like CUDA's and cuDNN's."""
+"""utils/theano_setup/gpu.py, with folders and libraries that look like CUDA's and cuDNN's."""
 
 import json
 import os
@@ -8,15 +8,15 @@ import sys
 import pytest
 
 from conftest import ROOT
-from utils import gpu_setup
+from utils.theano_setup import gpu
 from utils.errors import UserError
 
 PREPARE = """
 import ctypes, json, os, sys
 sys.path.insert(0, sys.argv[1])
-from utils import gpu_setup
-settings = gpu_setup.prepare(json.loads(sys.argv[2]), "-O3")
-answers = [ctypes.CDLL(f"lib{name}.so").answer() for name in gpu_setup.REQUIRED]
+from utils.theano_setup import gpu
+settings = gpu.prepare(json.loads(sys.argv[2]), "-O3")
+answers = [ctypes.CDLL(f"lib{name}.so").answer() for name in gpu.REQUIRED]
 nvrtc = ctypes.CDLL("libnvrtc.so")
 options = [(ctypes.c_char_p * 2)(b"-arch", b"compute_" + number) for number in (b"90", b"10", b"12", b"121")]
 answers += [nvrtc.nvrtcCompileProgram(None, 2, option) for option in options]
@@ -84,12 +84,12 @@ def prepare(toolkit, **flags):
     ({"init_gpu_device": "cuda1"}, "cuda", "init_gpu_device=cuda1"),
     ({"contexts": "a->opencl0:0;b->cuda1"}, "cuda", "contexts=a->opencl0:0;b->cuda1")])
 def test_which_device_is_asked_for(flags, kind, expected):
-    assert gpu_setup.asked_for(flags, kind) == expected
+    assert gpu.asked_for(flags, kind) == expected
 
 
 def test_a_cpu_needs_nothing(monkeypatch):
-    monkeypatch.setattr(gpu_setup, "find_library", None)
-    assert gpu_setup.prepare({"device": "cpu"}, "-O3") == {}
+    monkeypatch.setattr(gpu, "find_library", None)
+    assert gpu.prepare({"device": "cpu"}, "-O3") == {}
 
 
 def test_the_names_that_libgpuarray_opens_lead_to_the_libraries(toolkit):
@@ -156,27 +156,27 @@ def test_pypis_packages_are_found(tmp_path, monkeypatch):
     library(tmp_path / "nvidia" / "cu99" / "lib" / "libnvrtc.so.10", 0)
     header(tmp_path / "nvidia" / "cu99" / "lib" / "libnvrtc-builtins.so.11")
     header(tmp_path / "nvidia" / "cu99" / "include" / "some_header.h")
-    assert gpu_setup.find_library("nvrtc") == str(tmp_path / "nvidia" / "cu99" / "lib" / "libnvrtc.so.10")
-    assert gpu_setup.find_header("some_header.h") == str(tmp_path / "nvidia" / "cu99" / "include")
-    include, path = gpu_setup.find_cudnn()
+    assert gpu.find_library("nvrtc") == str(tmp_path / "nvidia" / "cu99" / "lib" / "libnvrtc.so.10")
+    assert gpu.find_header("some_header.h") == str(tmp_path / "nvidia" / "cu99" / "include")
+    include, path = gpu.find_cudnn()
     assert include == str(tmp_path / "nvidia" / "cudnn" / "include") and path.endswith("libcudnn.so.9")
-    assert gpu_setup.cudnn_version(include) == (9, 26, 0)
-    assert gpu_setup.find_header("no_header.h") is None
+    assert gpu.cudnn_version(include) == (9, 26, 0)
+    assert gpu.find_header("no_header.h") is None
 
 
 def test_the_loaders_libraries_are_found_with_their_path():
-    assert os.path.exists(gpu_setup.find_library("m"))
-    assert gpu_setup.find_library("there_is_no_such_library") is None
+    assert os.path.exists(gpu.find_library("m"))
+    assert gpu.find_library("there_is_no_such_library") is None
 
 
 @pytest.mark.parametrize("missing, advice", [
     ("pygpu", "On a GPU"), ("cuda", "driver"), ("nvrtc", "requirements-gpu.txt"), ("cublas", "requirements-gpu.txt")])
 def test_what_is_missing_is_said_in_one_line(monkeypatch, missing, advice):
-    monkeypatch.setattr(gpu_setup, "pygpu_problem", lambda: "pygpu is bad" if missing == "pygpu" else None)
-    monkeypatch.setattr(gpu_setup, "find_library", lambda name, flags: None if name == missing else "/some/path")
-    monkeypatch.setattr(gpu_setup, "load_library", lambda *arguments: None)
+    monkeypatch.setattr(gpu, "pygpu_problem", lambda: "pygpu is bad" if missing == "pygpu" else None)
+    monkeypatch.setattr(gpu, "find_library", lambda name, flags: None if name == missing else "/some/path")
+    monkeypatch.setattr(gpu, "load_library", lambda *arguments: None)
     with pytest.raises(UserError) as error:
-        gpu_setup.prepare({"device": "cuda"}, "-O3")
+        gpu.prepare({"device": "cuda"}, "-O3")
     text = str(error.value)
     assert "device=cuda was asked for" in text and missing in text and advice in text and "\n" not in text
 

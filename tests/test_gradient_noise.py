@@ -8,8 +8,8 @@ from theano.configparser import change_flags
 from conftest import script
 from nets import methods
 from nets.architectures import logistic_regression
-from utils.gradient_noise import GradientNoise
-from utils.training import seed_generators
+from nets.training.gradient_noise import GradientNoise
+from nets.training.trainer import seed_generators
 
 N, B, INPUTS, CLASSES, DRAWS = 50, 8, 6, 3, 3000
 

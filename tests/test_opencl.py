@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from utils import gpu_setup
+from utils.theano_setup import gpu
 
 DEVICE = "opencl0:0"
 
@@ -62,7 +62,7 @@ def on_device(file):
 
 
 def test_the_weights_updates_are_the_cpus(tmp_path):
-    problem = gpu_setup.pygpu_problem()
+    problem = gpu.pygpu_problem()
     if problem:
         pytest.skip(problem)
     found, messages = on_device(str(tmp_path / "result.npz"))

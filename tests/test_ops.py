@@ -7,12 +7,12 @@ from lasagne.layers import InputLayer, get_all_layers
 from lasagne.nonlinearities import softmax
 from theano.configparser import change_flags
 
-from nets import ops
-from nets.batch_norm import BatchNormLayer
+from nets import kernels
+from nets.layers.batch_norm import BatchNormLayer
 from nets.params import named_params
-from nets.pool import MaxPool2x2Layer
-from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
-from utils.training import Trainer, seed_generators
+from nets.layers.pool import MaxPool2x2Layer
+from nets.layers.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
+from nets.training.trainer import Trainer, seed_generators
 
 IMAGES, SIDE = 6, 10
 
@@ -38,7 +38,7 @@ def network():
 
 def trained(plain, **flags):
     """The parameters after some steps, and the last predictions' loss."""
-    ops.use_plain_graph(plain)
+    kernels.use_plain_graph(plain)
     try:
         seed_generators(1)
         net = network()
@@ -56,7 +56,7 @@ def trained(plain, **flags):
         arrays = {name: variable.get_value() for name, variable in named_params(net).items()}
         return arrays, [train.nll, kl, trainer.evaluate(images, labels).nll]
     finally:
-        ops.use_plain_graph(False)
+        kernels.use_plain_graph(False)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import theano
 import theano.tensor as T
 from theano.configparser import change_flags
 
-from nets.ops.adam import AdamStep, adam
+from nets.kernels.adam import AdamStep, adam
 
 
 def training(make, dtype, mode="FAST_RUN"):

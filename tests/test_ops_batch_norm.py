@@ -7,7 +7,7 @@ import theano.tensor as T
 from lasagne.nonlinearities import rectify
 from theano.configparser import change_flags
 
-from nets.ops.batch_norm import BatchNormGradients, batch_norm
+from nets.kernels.batch_norm import BatchNormGradients, batch_norm
 
 EPSILON = 1e-3
 SHAPES = {"units": (100, 37), "planes": (6, 5, 17, 23), "pixels": (70, 64, 2, 2), "one image": (1, 3, 5, 4)}

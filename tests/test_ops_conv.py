@@ -9,9 +9,9 @@ import theano.tensor as T
 from scipy.signal import correlate2d
 
 from conftest import ROOT
-from nets import ops
-from nets.conv import Convolution
-from nets.ops.conv import ConvGradients, conv, conv_pair
+from nets import kernels
+from nets.layers.conv import Convolution
+from nets.kernels.conv import ConvGradients, conv, conv_pair
 
 # images, channels, rows, columns, filters, filter size, stride, padding
 GEOMETRIES = {
@@ -50,11 +50,11 @@ def expressions(pair, geometry, dtype="float64", wanted=("x", "w", "v")):
 
 def plain(x, w, v, convolution):
     """Theano's own convolutions."""
-    ops.use_plain_graph()
+    kernels.use_plain_graph()
     try:
         return convolution(x, w), convolution(T.sqr(x), v)
     finally:
-        ops.use_plain_graph(False)
+        kernels.use_plain_graph(False)
 
 
 def singly(x, w, v, convolution):

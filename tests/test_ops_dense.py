@@ -3,7 +3,7 @@ import pytest
 import theano
 import theano.tensor as T
 
-from nets.ops.dense import DenseGradients, dense, dense_pair
+from nets.kernels.dense import DenseGradients, dense, dense_pair
 
 # images, inputs, units
 SHAPES = {"LeNet-300-100": (100, 784, 300), "few units": (50, 100, 10), "one of each": (1, 1, 1),

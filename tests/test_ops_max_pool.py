@@ -4,7 +4,7 @@ import theano
 import theano.tensor as T
 from theano.tensor.signal.pool import pool_2d
 
-from nets.ops.max_pool import max_pool_2x2
+from nets.kernels.max_pool import max_pool_2x2
 
 SHAPES = [(100, 2, 8, 8), (1, 1, 24, 24), (7, 3, 5, 9), (7, 3, 9, 6), (2, 3, 1, 4), (2, 2, 2, 2100), (2, 1, 5, 3001),
           (60, 40, 20, 12), (0, 3, 4, 4)]

@@ -13,9 +13,9 @@ import theano.tensor as T
 from theano.configparser import change_flags
 from threadpoolctl import threadpool_limits
 
-from nets.ops import normal
-from nets.ops.normal import Normal, NormalStream
-from nets.sparse_vd import SparseVDDenseLayer
+from nets.kernels import normal
+from nets.kernels.normal import Normal, NormalStream
+from nets.layers.sparse_vd import SparseVDDenseLayer
 
 #: Where C and numpy may differ: by the last bits of float32 logarithms, sines and cosines.
 CLOSE = dict(rtol=1e-5, atol=2e-6)

@@ -5,7 +5,7 @@ import theano.tensor as T
 from theano.configparser import change_flags
 
 from nets import kl
-from nets.ops.posterior import Constants, kept, posterior
+from nets.kernels.posterior import Constants, kept, posterior
 
 THRESHOLD, CLIP, EPSILON = 3.0, 8.0, 1e-8
 

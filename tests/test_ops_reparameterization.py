@@ -6,7 +6,7 @@ import theano
 import theano.tensor as T
 from lasagne.nonlinearities import rectify
 
-from nets.ops.reparameterization import Sample, SampleGradients, sample
+from nets.kernels.reparameterization import Sample, SampleGradients, sample
 
 EPSILON = 1e-8
 SHAPES = {"units": (100, 300), "one unit": (3, 1), "planes": (4, 5, 12, 11), "pixels": (70, 64, 2, 2),

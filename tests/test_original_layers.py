@@ -11,8 +11,8 @@ import theano
 import theano.tensor as T
 from scipy.special import expit
 
-from nets import kl, ops
-from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
+from nets import kernels, kl
+from nets.layers.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 from test_conv import correlate
 
 THRESHOLD, CLIP, KL_WEIGHT = 3.0, 8.0, 0.7
@@ -57,9 +57,9 @@ FIRST_VERSION = dict(kl=kl.first_version, pruned_kl=False)
 @pytest.fixture(params=["kernels", "plain"], autouse=True)
 def graph(request):
     """The C++ code that trains on a CPU, or Theano's own graph."""
-    ops.use_plain_graph(request.param == "plain")
+    kernels.use_plain_graph(request.param == "plain")
     yield
-    ops.use_plain_graph(False)
+    kernels.use_plain_graph(False)
 
 
 @pytest.mark.parametrize("train_clip, settings, divergence", [

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from conftest import ROOT
-from utils import reproduction
+from experiments.common import reproduction
 from utils.errors import UserError
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data.dataset import Dataset
-from utils import sparse_baselines
+from experiments.common import baselines
 
 
 @pytest.fixture
@@ -19,17 +19,17 @@ def dataset(rng):
     return Dataset("clusters", *draw(500), *draw(200), num_classes=3, fingerprint="")
 
 
-@pytest.mark.parametrize("classifier", [sparse_baselines.l1, sparse_baselines.ard])
+@pytest.mark.parametrize("classifier", [baselines.l1, baselines.ard])
 def test_classifiers_find_the_features_that_matter(dataset, classifier):
     found = classifier(dataset)
     assert found["test_accuracy"] > 0.95 and 20 < found["sparsity_percent"] < 95
 
 
 def test_ard_is_left_out_where_it_takes_hours(dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sparse_baselines, "FEW_IMAGES", 400)
+    monkeypatch.setattr(baselines, "FEW_IMAGES", 400)
     (tmp_path / "summary.json").write_text(json.dumps(dict(method="SparseVD", test_error_percent=4.5,
                                                            sparsity_percent_total=66.6)))
-    sparse_baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
+    baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
     output = capsys.readouterr().out
     assert "ARD is left out" in output and "400 images" in output
     found = json.loads((tmp_path / "baselines.json").read_text())
@@ -39,7 +39,7 @@ def test_ard_is_left_out_where_it_takes_hours(dataset, tmp_path, monkeypatch, ca
 def test_results_stand_beside_the_runs(dataset, tmp_path, capsys):
     (tmp_path / "summary.json").write_text(json.dumps(dict(method="SparseVD", test_error_percent=4.5,
                                                            sparsity_percent_total=66.6)))
-    sparse_baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
+    baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].split() == ["SparseVD", "0.955", "66.6"]
     found = json.loads((tmp_path / "baselines.json").read_text())

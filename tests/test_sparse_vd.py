@@ -9,8 +9,9 @@ from lasagne.layers import DenseLayer, InputLayer, get_output
 from scipy.special import log_softmax
 
 import reference
-from nets import objectives, sparse_vd
-from nets.sparse_vd import SparseVDDenseLayer, SparseVDLayer
+from nets import objectives
+from nets.layers import sparse_vd
+from nets.layers.sparse_vd import SparseVDDenseLayer, SparseVDLayer
 
 
 @pytest.fixture

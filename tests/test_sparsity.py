@@ -8,7 +8,7 @@ from nets import sparsity
 from nets.architectures import lenet_300_100
 from nets.methods import dense, sparse_vd
 from nets.params import named_params
-from nets.sparse_vd import SparseVDDenseLayer
+from nets.layers.sparse_vd import SparseVDDenseLayer
 
 
 def test_counts_and_compression_by_hand():

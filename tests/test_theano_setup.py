@@ -11,7 +11,7 @@ import theano
 import theano.tensor as T
 
 from conftest import ROOT
-from utils import gpu_setup
+from utils.theano_setup import gpu
 
 SHOW = """
 import sys
@@ -92,7 +92,7 @@ def test_another_python_is_named(tmp_path):
 
 
 def test_the_gpu_is_not_silently_replaced_by_the_cpu(tmp_path):
-    if gpu_setup.pygpu_problem() is None and gpu_setup.find_library("cuda"):
+    if gpu.pygpu_problem() is None and gpu.find_library("cuda"):
         pytest.skip("there is a CUDA driver here")
     status, (line,) = show(tmp_path, THEANO_FLAGS="device=cuda")
     assert status == 1 and "device=cuda was asked for" in line

@@ -3,9 +3,9 @@ import pytest
 
 import reference
 from nets.schedules import LinearDecay, LinearWarmUp
-from utils import files, report, runs
+from utils import files, runs, tables
 from utils.errors import UserError
-from utils.training import Evaluation, fit
+from nets.training.trainer import Evaluation, fit
 
 SETTINGS = dict(experiment="lenet_300_100", network="LeNet-300-100", method="sparse-vd", dataset="digits",
                 data="digits", epochs=2, batch_size=100, seed=1, threshold=3.0)
@@ -145,7 +145,7 @@ def test_the_rows_are_aligned_under_their_header():
     row = dict(epoch=1, learning_rate=1e-3, kl_weight=0.5, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
                test_error_percent=4.0, kl=123456.7, sparsity_percent_dense1=99.5, sparsity_percent_out=1.0,
                compression=float("inf"), seconds=3.2)
-    header, line = report.EpochTable(200).line(row).split("\n")
+    header, line = tables.EpochTable(200).line(row).split("\n")
     assert len(header) == len(line)
     assert line.split() == ["1/200", "1.0e-03", "0.50", "1.0000", "2.0000", "3.00", "4.00", "123457", "99.5", "1.0",
                             "inf", "3.2"]
@@ -154,7 +154,7 @@ def test_the_rows_are_aligned_under_their_header():
 def test_rows_of_networks_without_posterior_have_no_columns_for_it():
     row = dict(epoch=1, learning_rate=1e-3, kl_weight=0.0, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
                test_error_percent=4.0, kl=0.0, sparsity_percent_dense1=0.0, compression=1.0, seconds=3.2)
-    header, line = report.EpochTable(200).line(row).split("\n")
+    header, line = tables.EpochTable(200).line(row).split("\n")
     assert "KL" not in header and "compr." not in header and "dense1" not in header and len(header) == len(line)
 
 
@@ -162,7 +162,7 @@ def test_rows_of_many_layers_have_one_column_for_their_sparsity():
     row = dict(epoch=1, learning_rate=1e-3, kl_weight=1.0, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
                test_error_percent=4.0, kl=5.0, compression=4.0, seconds=3.2,
                **{f"sparsity_percent_conv{number}": 75.0 for number in range(15)})
-    header, line = report.EpochTable(200).line(row).split("\n")
+    header, line = tables.EpochTable(200).line(row).split("\n")
     assert "conv3" not in header and "sparsity%" in header and "75.00" in line and len(header) == len(line)
 
 
@@ -170,7 +170,7 @@ def test_the_final_table_stands_beside_the_papers():
     summary = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", test_error_percent=1.5,
                    final_train_error_percent=0.25, compression=100.4,
                    sparsity_percent=dict(dense1=99.0, dense2=98.0, dense3=50.0))
-    lines = report.final_table(summary).splitlines()
+    lines = tables.final_table(summary).splitlines()
     assert "1.50" in lines[2] and "0.25" in lines[2] and "99.0 - 98.0 - 50.0" in lines[2] and "100x" in lines[2]
     assert "paper" in lines[3] and "1.92" in lines[3] and "98.9 - 97.2 - 62.0" in lines[3] and "68x" in lines[3]
 
@@ -178,8 +178,8 @@ def test_the_final_table_stands_beside_the_papers():
 def test_a_wholly_pruned_net_is_reported():
     from nets.sparsity import LayerSparsity
     last = dict(test_error_percent=90.0, train_error_percent=90.0, test_nll=2.3, seconds=1.0)
-    summary = report.summarize(dict(settings=SETTINGS, git_commit=None), [last], [LayerSparsity("dense1", 10, 0)],
+    summary = tables.summarize(dict(settings=SETTINGS, git_commit=None), [last], [LayerSparsity("dense1", 10, 0)],
                                Evaluation(2.3, 90, 100))
     assert summary["compression"] is None and summary["compression_by_layer"] == {"dense1": None}
     assert summary["sparsity_percent_total"] == 100 and summary["sparsity_percent"] == {"dense1": 100.0}
-    assert "all pruned" in report.final_table(summary)
+    assert "all pruned" in tables.final_table(summary)

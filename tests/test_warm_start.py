@@ -8,11 +8,11 @@ from lasagne.layers import InputLayer, get_output
 from lasagne.nonlinearities import rectify, softmax
 
 from nets import methods
-from nets.batch_norm import BatchNormLayer
+from nets.layers.batch_norm import BatchNormLayer
 from nets.params import named_params
 from utils import files
 from utils.errors import UserError
-from utils.warm_start import Source
+from nets.training.warm_start import Source
 
 
 def network(method, units=4):

@@ -148,7 +148,7 @@ def start(options, dataset, **hyper_parameters):
     Parameters
     ----------
     options : argparse.Namespace
-        see :func:`utils.cli.parse`
+        see :func:`experiments.common.cli.parse`
     dataset : :class:`data.dataset.Dataset`
     **hyper_parameters
         all else that the training depends on: `network`, schedules, ...; over the options of the same name

@@ -13,7 +13,7 @@ from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
 from nets import kl
-from nets.ops.base import CppOp, InPlaceOp, in_cpp
+from nets.kernels.base import CppOp, InPlaceOp, in_cpp
 
 __all__ = ["Constants", "posterior", "kept", "Posterior", "PosteriorGradient", "Kept"]
 

@@ -6,8 +6,8 @@ from lasagne.nonlinearities import identity, rectify
 from lasagne.utils import as_tuple
 import theano.tensor as T
 
-from nets import ops
-from nets.ops.conv import conv
+from nets import kernels
+from nets.kernels.conv import conv
 
 __all__ = ["Convolution", "Conv2DLayer"]
 
@@ -63,7 +63,7 @@ class Convolution:
 
     def __call__(self, input, weights):
         """The convolution of `input` by `weights`, both Theano 4-d expressions."""
-        if ops.enabled():
+        if kernels.enabled():
             return conv(input, weights, self)
         return T.nnet.conv2d(input, weights, self.input_shape, self.weights_shape, border_mode=self.pad,
                              subsample=self.stride, filter_flip=False)

@@ -5,7 +5,7 @@ from theano.gof import Apply, local_optimizer
 from theano.gradient import DisconnectedType
 from theano.scalar import upcast
 
-from nets.ops.base import CppOp
+from nets.kernels.base import CppOp
 
 __all__ = ["Linear", "LinearGradients", "leave_dx_out"]
 

@@ -1,7 +1,7 @@
 """Checks the set-up, one line a part, and trains a step on the device of THEANO_FLAGS against the CPU's result.
 
-    python -m utils.doctor                                    the CPU
-    THEANO_FLAGS=device=cuda python -m utils.doctor           a GPU, and all that it needs
+    python experiments/doctor.py                                    the CPU
+    THEANO_FLAGS=device=cuda python experiments/doctor.py           a GPU, and all that it needs
 
 Exits with status 0 if experiments can be run on that device.
 """
@@ -19,8 +19,11 @@ import sysconfig
 import tempfile
 from collections import namedtuple
 
-from utils import gpu_setup, theano_setup
-from utils.errors import UserError
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from utils import theano_setup  # noqa: E402
+from utils.errors import UserError  # noqa: E402
+from utils.theano_setup import gpu  # noqa: E402
 
 __all__ = ["Check", "check_basics", "check_gpu", "check_device", "difference", "main"]
 
@@ -82,8 +85,8 @@ def _build_and_run(compiler, source, *flags):
 
 def check_gpu(flags):
     """What a GPU needs: pygpu, and for CUDA the driver, CUDA's libraries and cuDNN; yields a :class:`Check` each."""
-    cuda = bool(gpu_setup.asked_for(flags, "cuda"))
-    any_gpu = cuda or bool(gpu_setup.asked_for(flags, "opencl"))
+    cuda = bool(gpu.asked_for(flags, "cuda"))
+    any_gpu = cuda or bool(gpu.asked_for(flags, "opencl"))
     yield from _check_pygpu(any_gpu, _compiler(flags))
     yield from _check_driver(flags, cuda)
     yield _check_library("nvrtc", "NVRTC", _nvrtc_version, flags, cuda)
@@ -92,11 +95,11 @@ def check_gpu(flags):
 
 
 def _missing(needed, part, text, name):
-    return Check(False if needed else None, part, f"{text}: {gpu_setup.INSTALL[name]}")
+    return Check(False if needed else None, part, f"{text}: {gpu.INSTALL[name]}")
 
 
 def _check_pygpu(needed, compiler):
-    problem = gpu_setup.pygpu_problem()
+    problem = gpu.pygpu_problem()
     if problem:
         yield _missing(needed, "pygpu", problem, "pygpu")
         return
@@ -110,7 +113,7 @@ def _check_pygpu(needed, compiler):
 
 
 def _check_driver(flags, needed):
-    path = gpu_setup.find_library("cuda", flags)
+    path = gpu.find_library("cuda", flags)
     if not path:
         yield _missing(needed, "driver", "libcuda.so.1 was not found", "cuda")
         return
@@ -137,11 +140,11 @@ def _check_driver(flags, needed):
 
 
 def _check_library(name, title, version, flags, needed):
-    path = gpu_setup.find_library(name, flags)
+    path = gpu.find_library(name, flags)
     if not path:
         return _missing(needed, title, f"lib{name}.so was not found", name)
     try:
-        gpu_setup.load_library(name, path, flags)
+        gpu.load_library(name, path, flags)
         return Check(True, title, f"{version(ctypes.CDLL(f'lib{name}.so'))}, {path}")
     except (OSError, AttributeError, UserError) as error:
         return _missing(needed, title, f"{path} does not work ({_one_line(str(error))})", name)
@@ -170,14 +173,14 @@ def _cublas_version(library):
 
 
 def _check_cudnn(flags, needed):
-    headers = gpu_setup.find_header("crt/host_defines.h", flags)
+    headers = gpu.find_header("crt/host_defines.h", flags)
     yield (Check(True, "CUDA's headers", headers) if headers else
-           Check(None, "CUDA's headers", f"not found, no cuDNN without them: {gpu_setup.INSTALL['headers']}"))
-    include, library = gpu_setup.find_cudnn(flags)
+           Check(None, "CUDA's headers", f"not found, no cuDNN without them: {gpu.INSTALL['headers']}"))
+    include, library = gpu.find_cudnn(flags)
     if not include:
-        yield Check(None, "cuDNN", f"not found, convolutions are slow without: {gpu_setup.INSTALL['cudnn']}")
+        yield Check(None, "cuDNN", f"not found, convolutions are slow without: {gpu.INSTALL['cudnn']}")
         return
-    version = ".".join(map(str, gpu_setup.cudnn_version(include) or ("unknown version",)))
+    version = ".".join(map(str, gpu.cudnn_version(include) or ("unknown version",)))
     off = " (turned off by dnn.enabled=False)" if needed and flags.get("dnn.enabled") == "False" else ""
     yield Check(True, "cuDNN", f"{version}{off}, {include}, {library}")
 
@@ -206,13 +209,13 @@ def check_device(flags):
 
 
 def _trial(*options, device=None):
-    """Runs :mod:`utils.trial_step` in a process of its own, which a driver may bring down; its arrays and its line."""
+    """Runs :mod:`nets.training.trial_step` in a process of its own, which a driver may bring down; its arrays and its line."""
     environment = dict(os.environ)
     if device:
         environment["THEANO_FLAGS"] = f"{environment.get('THEANO_FLAGS', '')},device={device}".lstrip(",")
     with tempfile.TemporaryDirectory(prefix="sparsevd-") as folder:
         file = os.path.join(folder, "trial.npz")
-        command = [sys.executable, "-m", "utils.trial_step", file, *options]
+        command = [sys.executable, "-m", "nets.training.trial_step", file, *options]
         try:
             result = _run(command, env=environment, cwd=_ROOT, timeout=TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -272,7 +275,7 @@ def _one_line(text):
 
 def main():
     """Prints the report; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m utils.doctor", description=__doc__,
+    parser = argparse.ArgumentParser(prog="experiments/doctor.py", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     try:

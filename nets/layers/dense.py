@@ -3,8 +3,8 @@
 import lasagne
 import theano.tensor as T
 
-from nets import ops
-from nets.ops.dense import dense
+from nets import kernels
+from nets.kernels.dense import dense
 
 __all__ = ["flat", "product", "DenseLayer"]
 
@@ -16,7 +16,7 @@ def flat(input):
 
 def product(input, weights):
     """The product of a matrix `input` and the matrix `weights`, both Theano expressions."""
-    return dense(input, weights) if ops.enabled() else T.dot(input, weights)
+    return dense(input, weights) if kernels.enabled() else T.dot(input, weights)
 
 
 class DenseLayer(lasagne.layers.DenseLayer):

@@ -17,14 +17,14 @@ from lasagne.nonlinearities import identity, rectify
 from lasagne.utils import create_param
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
-from nets import kl, ops
-from nets.conv import Convolution
-from nets.dense import flat, product
-from nets.ops.conv import conv_pair
-from nets.ops.dense import dense_pair
-from nets.ops.normal import NormalStream
-from nets.ops.posterior import Constants, kept, posterior
-from nets.ops.reparameterization import sample
+from nets import kernels, kl
+from nets.layers.conv import Convolution
+from nets.layers.dense import flat, product
+from nets.kernels.conv import conv_pair
+from nets.kernels.dense import dense_pair
+from nets.kernels.normal import NormalStream
+from nets.kernels.posterior import Constants, kept, posterior
+from nets.kernels.reparameterization import sample
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer", "PARAMETERIZATIONS"]
 
@@ -92,7 +92,7 @@ class SparseVDLayer(lasagne.layers.Layer):
         self._posteriors = {}
         # As in Lasagne's own noise layers, the package-wide generator seeds the layer's.
         seed = lasagne.random.get_rng().randint(1, 2147462579)
-        self._srng = NormalStream(seed) if ops.enabled() else MRG_RandomStreams(seed)
+        self._srng = NormalStream(seed) if kernels.enabled() else MRG_RandomStreams(seed)
 
     def add_params(self, W, log_sigma2, b, weights_shape, biases_shape):
         """Registers `W` (theta), the ordinary biases `b` (None leaves them out) and `log_sigma2` (log sigma^2).
@@ -153,7 +153,7 @@ class SparseVDLayer(lasagne.layers.Layer):
 
     def _posterior(self):
         """theta of the kept weights, alpha theta^2, and the sum of KL, as training needs them: Theano expressions."""
-        if ops.enabled() and self.parameterization == "additive":
+        if kernels.enabled() and self.parameterization == "additive":
             # The same expressions each time, so that predictions and KL have one gradient in common.
             constants = self._constants()
             if constants not in self._posteriors:
@@ -171,7 +171,7 @@ class SparseVDLayer(lasagne.layers.Layer):
                          self.pruned_kl or not self.train_clip, self.kl)
 
     def _pruned(self):
-        if ops.enabled() and self.parameterization == "additive":
+        if kernels.enabled() and self.parameterization == "additive":
             return kept(self.W, self.log_sigma2, self._constants())
         return self.W * self.get_mask()
 
@@ -182,7 +182,7 @@ class SparseVDLayer(lasagne.layers.Layer):
             pruned, variances, _ = self._posterior()
             mean, variance = self.linear_pair(input, pruned if self.train_clip else self.W, variances)
             noise = self._srng.normal(mean.shape, dtype=mean.dtype)
-            if ops.enabled() and self.b is not None:
+            if kernels.enabled() and self.b is not None:
                 rectified = self.nonlinearity is rectify
                 activation = sample(mean, variance, noise, self.b, EPSILON, rectified)
                 return activation if rectified else self.nonlinearity(activation)
@@ -211,7 +211,7 @@ class SparseVDDenseLayer(SparseVDLayer):
     Examples
     --------
     >>> from lasagne.layers import InputLayer, get_output
-    >>> from nets.sparse_vd import SparseVDDenseLayer
+    >>> from nets.layers.sparse_vd import SparseVDDenseLayer
     >>> network = SparseVDDenseLayer(InputLayer((None, 784)), num_units=300)
     >>> noisy, pruned = get_output(network), get_output(network, deterministic=True)
     """
@@ -229,7 +229,7 @@ class SparseVDDenseLayer(SparseVDLayer):
         return product(flat(input), weights)
 
     def linear_pair(self, input, weights, squares_weights):
-        if ops.enabled():
+        if kernels.enabled():
             return dense_pair(flat(input), weights, squares_weights)
         return super().linear_pair(input, weights, squares_weights)
 
@@ -245,7 +245,7 @@ class SparseVDConv2DLayer(SparseVDLayer):
     incoming : a :class:`lasagne.layers.Layer` or a tuple
         the layer feeding into this layer, or the expected input shape: (images, channels, rows, columns)
     num_filters, filter_size, stride, pad
-        see :class:`nets.conv.Convolution`
+        see :class:`nets.layers.conv.Convolution`
     untie_biases : bool
         not supported
     W, log_sigma2 : Theano shared variable, expression, numpy array or callable
@@ -258,7 +258,7 @@ class SparseVDConv2DLayer(SparseVDLayer):
     Raises
     ------
     ValueError
-        for `untie_biases`, an input that is not 4-dimensional, or a padding that :class:`nets.conv.Convolution` does
+        for `untie_biases`, an input that is not 4-dimensional, or a padding that :class:`nets.layers.conv.Convolution` does
         not know.
     """
 
@@ -279,6 +279,6 @@ class SparseVDConv2DLayer(SparseVDLayer):
         return self.convolution(input, weights)
 
     def linear_pair(self, input, weights, squares_weights):
-        if ops.enabled():
+        if kernels.enabled():
             return conv_pair(input, weights, squares_weights, self.convolution)
         return super().linear_pair(input, weights, squares_weights)

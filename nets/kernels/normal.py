@@ -13,7 +13,7 @@ import theano.tensor as T
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
-from nets.ops.base import CppOp
+from nets.kernels.base import CppOp
 
 __all__ = ["NormalStream", "Normal"]
 
@@ -35,7 +35,7 @@ class NormalStream:
     Examples
     --------
     >>> import theano
-    >>> from nets.ops.normal import NormalStream
+    >>> from nets.kernels.normal import NormalStream
     >>> stream = NormalStream(seed=1)
     >>> draw = theano.function([], stream.normal((100, 300)))
     >>> first, second = draw(), draw()

@@ -5,7 +5,7 @@ import theano.tensor as T
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
-from nets.ops.base import CppOp
+from nets.kernels.base import CppOp
 
 __all__ = ["max_pool_2x2", "MaxPool2x2", "MaxPool2x2Gradient"]
 

@@ -7,12 +7,13 @@ import nets  # noqa: F401  prepares Theano
 from lasagne.layers import get_all_layers
 
 import data
-from nets import methods, ops, sparsity
+from nets import kernels, methods, sparsity
 from nets.schedules import Constant
-from utils import report, runs, warm_start
+from utils import runs, tables
+from nets.training import warm_start
 from utils.errors import UserError
-from utils.snapshots import Snapshots
-from utils.training import Trainer, fit, seed_generators
+from utils.pictures import Snapshots
+from nets.training.trainer import Trainer, fit, seed_generators
 
 __all__ = ["train"]
 
@@ -23,7 +24,7 @@ def train(options, network, build, hyper_parameters, augmentation=None, after_ep
     Parameters
     ----------
     options : argparse.Namespace
-        see :func:`utils.cli.parse`
+        see :func:`experiments.common.cli.parse`
     network : str
         its name in the tables
     build : callable(method, input_shape=..., num_classes=...) -> :class:`lasagne.layers.Layer`
@@ -78,7 +79,7 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation, aft
     from_weights = hyper.pop("log_sigma2_from_weights", None)
     if options.init_from and options.log_sigma2 is None and from_weights is not None:
         hyper["log_sigma2"] = from_weights
-    ops.use_plain_graph(options.plain_graph)
+    kernels.use_plain_graph(options.plain_graph)
     generator = seed_generators(options.seed)
     shape = dataset.train_images.shape[1:]
     try:
@@ -112,7 +113,7 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation, aft
                              after_epoch=after)
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
-    report.finish(run, trainer, dataset, history, completed)
+    tables.finish(run, trainer, dataset, history, completed)
     return run
 
 

@@ -1,7 +1,7 @@
 """A training step and a convolution that have the same result on every device, to compare devices by.
 
-    python -m utils.trial_step FILE            on the device of THEANO_FLAGS; the result goes to FILE (.npz)
-    python -m utils.trial_step FILE --plain    the same without the project's own operations
+    python -m nets.training.trial_step FILE            on the device of THEANO_FLAGS; the result goes to FILE (.npz)
+    python -m nets.training.trial_step FILE --plain    the same without the project's own operations
 """
 
 import argparse
@@ -23,11 +23,11 @@ import theano  # noqa: E402
 import theano.tensor as T  # noqa: E402
 from theano.configparser import change_flags  # noqa: E402
 
-from nets import ops  # noqa: E402
+from nets import kernels  # noqa: E402
 from nets.architectures import lenet_300_100  # noqa: E402
-from nets.conv import Convolution  # noqa: E402
+from nets.layers.conv import Convolution  # noqa: E402
 from nets.methods import sparse_vd  # noqa: E402
-from utils.training import Trainer, seed_generators  # noqa: E402
+from nets.training.trainer import Trainer, seed_generators  # noqa: E402
 
 __all__ = ["run", "gigaflops"]
 
@@ -106,7 +106,7 @@ def main():
     parser.add_argument("file", help="where the result is written (.npz)")
     parser.add_argument("--plain", action="store_true", help="Theano's own operations only")
     options = parser.parse_args()
-    ops.use_plain_graph(options.plain)
+    kernels.use_plain_graph(options.plain)
     np.savez(options.file, **run())
     print(f"{_device()}, {gigaflops():.0f} GFLOP/s")
 

@@ -10,10 +10,10 @@ import theano
 import theano.tensor as T
 from tqdm import tqdm
 
-from nets import objectives, ops, sparsity
-from nets.ops.adam import adam
+from nets import kernels, objectives, sparsity
+from nets.kernels.adam import adam
 from nets.params import named_params
-from utils import report
+from utils import tables
 from utils.errors import UserError
 from utils.runs import SPARSITY
 from utils.threads import FairShare
@@ -100,7 +100,7 @@ class Trainer(Predictor):
         penalty = l2 * lasagne.regularization.regularize_network_params(net, lasagne.regularization.l2) if l2 else 0
         loss = objectives.negative_sgvlb(nll + penalty, kl, num_examples, self._kl_weight)
         params = lasagne.layers.get_all_params(net, trainable=True)
-        updates = (adam if ops.enabled() else lasagne.updates.adam)(loss, params, self._learning_rate)
+        updates = (adam if kernels.enabled() else lasagne.updates.adam)(loss, params, self._learning_rate)
         self._optimizer_state = [variable for variable in updates if variable not in params]
         # Not T.stack, which would fetch the three from a GPU.
         batch_totals = T.concatenate([T.cast(total, "float64").dimshuffle("x")
@@ -214,7 +214,7 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
         after_epoch(0)
 
     augment = augmentation and (lambda images: augmentation(images, generator))
-    table = report.EpochTable(epochs)
+    table = tables.EpochTable(epochs)
     with _Interruption(run) as interruption:
         for epoch in range(start, epochs):
             began = time.perf_counter()

@@ -7,7 +7,7 @@ import theano
 import theano.tensor as T
 from theano.gof import Apply
 
-from nets.ops.base import InPlaceOp, in_cpp
+from nets.kernels.base import InPlaceOp, in_cpp
 
 __all__ = ["adam", "AdamStep"]
 

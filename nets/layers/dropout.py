@@ -5,8 +5,8 @@ import theano.tensor as T
 from lasagne.layers import DropoutLayer
 from scipy.stats import norm
 
-from nets import ops
-from nets.ops.normal import NormalStream
+from nets import kernels
+from nets.kernels.normal import NormalStream
 
 __all__ = ["BinaryDropoutLayer"]
 
@@ -32,7 +32,7 @@ class BinaryDropoutLayer(DropoutLayer):
         self._normal = NormalStream(lasagne.random.get_rng().randint(1, 2147462579))
 
     def get_output_for(self, input, deterministic=False, **kwargs):
-        if deterministic or self.p == 0 or not ops.enabled():
+        if deterministic or self.p == 0 or not kernels.enabled():
             return super().get_output_for(input, deterministic=deterministic, **kwargs)
         kept = T.ge(self._normal.normal(input.shape, dtype=input.dtype), T.cast(norm.ppf(self.p), input.dtype))
         # A product: Theano's switch is several times as slow.

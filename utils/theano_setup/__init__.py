@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 import types
 
-from utils import compilation, gpu_setup
+from utils.theano_setup import compilation, gpu
 from utils.errors import UserError
 
 __all__ = ["prepare", "describe", "user_flags"]
@@ -196,7 +196,7 @@ def _import_theano(flags):
         # Fills numpy's cache before the compiled code turns subnormal numbers off, which numpy would warn about.
         numpy.finfo(dtype)
 
-    for section, options in gpu_setup.prepare(flags, CXXFLAGS).items():
+    for section, options in gpu.prepare(flags, CXXFLAGS).items():
         settings.setdefault(section, {}).update(options)
 
     with _lowest_priority_theanorc(settings):
@@ -215,7 +215,7 @@ def _import_theano(flags):
         import theano.gpuarray
         if not theano.gpuarray.pygpu_activated:
             raise UserError(f"device={device} was asked for, but Theano cannot use it (its message is above): "
-                            "python -m utils.doctor checks what it needs; THEANO_FLAGS=device=cpu trains without")
+                            "python experiments/doctor.py checks what it needs; THEANO_FLAGS=device=cpu trains without")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from PIL import Image
 from nets import methods
 from nets.architectures import lenet_300_100, lenet_5_caffe
 from utils import files
-from utils.snapshots import Snapshots, thinned, tiled
+from utils.pictures import Snapshots, thinned, tiled
 
 
 @pytest.fixture

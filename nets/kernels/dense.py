@@ -3,7 +3,7 @@
 import theano.tensor as T
 from theano.tensor.opt import register_specialize
 
-from nets.ops.linear import Linear, LinearGradients, leave_dx_out
+from nets.kernels.linear import Linear, LinearGradients, leave_dx_out
 
 __all__ = ["dense", "dense_pair", "Dense", "DenseGradients"]
 
@@ -71,7 +71,7 @@ class Dense(Linear):
 
 
 class DenseGradients(LinearGradients):
-    """The gradients of :class:`Dense`; see :class:`nets.ops.linear.LinearGradients`."""
+    """The gradients of :class:`Dense`; see :class:`nets.kernels.linear.LinearGradients`."""
 
     __props__ = ("with_dx", "openmp")
     ndim = 2

@@ -1,4 +1,4 @@
-/* Standard normal numbers from Philox4x32-10 and the Box-Muller transform; nets/ops/normal.py says what they are.
+/* Standard normal numbers from Philox4x32-10 and the Box-Muller transform; nets/kernels/normal.py says what they are.
  *
  * Every loop over a chunk's blocks is one that GCC vectorizes; with the project's flags, logf, sinf and cosf too.
  */

@@ -88,7 +88,7 @@ def prepare(flags, cxxflags):
 
 def _require(asked, problem, name):
     if problem:
-        raise UserError(f"{asked} was asked for, but {problem}: {INSTALL[name]}. python -m utils.doctor checks all "
+        raise UserError(f"{asked} was asked for, but {problem}: {INSTALL[name]}. python experiments/doctor.py checks all "
                         "that a GPU needs; THEANO_FLAGS=device=cpu trains without one")
 
 

@@ -6,8 +6,8 @@ from lasagne.init import Constant
 from lasagne.layers import Layer
 from lasagne.nonlinearities import identity, rectify
 
-from nets import ops
-from nets.ops.batch_norm import batch_norm
+from nets import kernels
+from nets.kernels.batch_norm import batch_norm
 
 __all__ = ["BatchNormLayer"]
 
@@ -62,8 +62,8 @@ class BatchNormLayer(Layer):
         averages = [theano.clone(average, share_inputs=False) for average in (self.mean, self.inv_std)]
         # As parts of the expression, they are updated by the functions compiled with it.
         beta = self.beta + 0 * sum(averages)
-        rectified = ops.enabled() and self.nonlinearity is rectify
-        if ops.enabled():
+        rectified = kernels.enabled() and self.nonlinearity is rectify
+        if kernels.enabled():
             result, *statistics = batch_norm(input, self.gamma, beta, self.epsilon, rectified)
         else:
             axes = [0, *range(2, input.ndim)]

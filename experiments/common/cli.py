@@ -6,7 +6,7 @@ import sys
 
 import data
 from nets import methods
-from nets.sparse_vd import PARAMETERIZATIONS
+from nets.layers.sparse_vd import PARAMETERIZATIONS
 from utils import runs
 from utils.errors import UserError
 

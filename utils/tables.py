@@ -63,7 +63,7 @@ def summarize(config, history, layers, final_train):
         as `config.json` holds it
     history : list of dict
     layers : list of :class:`nets.sparsity.LayerSparsity`
-    final_train : :class:`utils.training.Evaluation`
+    final_train : :class:`nets.training.trainer.Evaluation`
         of the pruned network on the training set; the history's is of noisy predictions, averaged over the epoch
 
     Returns
@@ -117,7 +117,7 @@ def finish(run, trainer, dataset, history, completed):
     Parameters
     ----------
     run : :class:`utils.runs.Run`
-    trainer : :class:`utils.training.Trainer`
+    trainer : :class:`nets.training.trainer.Trainer`
     dataset : :class:`data.dataset.Dataset`
     history : list of dict
     completed : bool

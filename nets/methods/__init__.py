@@ -10,10 +10,10 @@ from functools import partial
 from lasagne.init import Constant, GlorotUniform, Normal
 
 from nets import kl as divergence
-from nets.conv import Conv2DLayer
-from nets.dense import DenseLayer
-from nets.dropout import BinaryDropoutLayer
-from nets.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
+from nets.layers.conv import Conv2DLayer
+from nets.layers.dense import DenseLayer
+from nets.layers.dropout import BinaryDropoutLayer
+from nets.layers.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 
 __all__ = ["Method", "NAMES", "KL_TERMS", "title", "dense", "binary_dropout", "sparse_vd"]
 
@@ -58,7 +58,7 @@ def binary_dropout(rate=None):
 
 
 def sparse_vd(threshold=3.0, train_clip=True, log_sigma2=-10.0, parameterization="additive", kl="paper"):
-    """SparseVD layers; `threshold`, `train_clip`, `parameterization` as in :class:`nets.sparse_vd.SparseVDLayer`.
+    """SparseVD layers; `threshold`, `train_clip`, `parameterization` as in :class:`nets.layers.sparse_vd.SparseVDLayer`.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import theano.tensor as T
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
-from nets.ops.base import CppOp, InPlaceOp, in_cpp
+from nets.kernels.base import CppOp, InPlaceOp, in_cpp
 
 __all__ = ["batch_norm", "BatchNorm", "BatchNormGradients"]
 

@@ -7,7 +7,7 @@ from theano.gof import ParamsType
 from theano.scalar import int64
 from theano.tensor.opt import register_specialize
 
-from nets.ops.linear import Linear, LinearGradients, leave_dx_out
+from nets.kernels.linear import Linear, LinearGradients, leave_dx_out
 
 __all__ = ["conv", "conv_pair", "Conv", "ConvGradients"]
 
@@ -26,7 +26,7 @@ def conv_pair(x, w, v, convolution):
         (images, channels, rows, columns)
     w, v : Theano 4-d expressions
         (filters, channels, rows, columns)
-    convolution : nets.conv.Convolution
+    convolution : nets.layers.conv.Convolution
         the geometry
 
     Returns

@@ -16,16 +16,16 @@ import os
 from tabulate import tabulate
 
 import data
-from nets import methods, sparsity
-from nets.architectures import by_title
+from experiments.common import status
+from nets import methods
+from nets.architectures import NETWORKS
 from nets.params import named_params
-from nets.sparsity import LayerSparsity
-from experiments.common import cli
-from utils import files, original_format, plots, published, results, runs, tables
 from nets.training import warm_start
+from nets.training.trainer import Predictor
+from utils import original_format, plots, published, results, runs, tables
+from utils.compression import LayerSparsity, total
 from utils.errors import UserError
 from utils.runs import sparsity_columns
-from nets.training.trainer import Predictor
 
 HEADERS = ("Network", "Whose", "Error %", "Sparsity per layer %", "Compression")
 EPOCHS_SHOWN = 10
@@ -35,7 +35,7 @@ def main():
     args = parse()
     run = Run(args.run)
     rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
-    for paper in published.rows(run.title, run.summary["method"]):
+    for paper in published.rows(run.summary["network"], run.summary["k"], run.summary["method"]):
         rows.append(("the paper's", f"{paper.error_percent:.2f}", tables.format_sparsity(paper.sparsity_percent),
                      tables.format_compression(paper.compression)))
     theirs = None
@@ -44,6 +44,10 @@ def main():
         check_layers(args.log, theirs[-1]["sparsity_percent"], run.layers)
         rows.append(row(f"the original's log, epoch {theirs[-1]['epoch']}", theirs[-1]["test_error_percent"],
                         with_sparsity(run.layers, theirs[-1]["sparsity_percent"])))
+        final = original_format.read_final_error(args.log)
+        if final is not None:
+            rows.append(row("the same, its last line (plain test images)", final,
+                            with_sparsity(run.layers, theirs[-1]["sparsity_percent"])))
     if args.weights:
         error_percent, layers = evaluate(args.weights, run, args)
         rows.append(row("the original's weights, evaluated here", error_percent, layers))
@@ -52,11 +56,12 @@ def main():
     if theirs:
         print("\n" + by_epoch(run, theirs))
         plots.draw_comparison(run.curves(), original_curves(theirs, run.layers), args.picture,
-                              f"{run.title}, {run.summary['dataset']}")
+                              f"{run.title}, {run.summary['dataset_title']}")
         print(f"\nCurves: {args.picture}")
     if args.export:
-        net = run.build()
-        warm_start.Source(args.run).copy_to(net)
+        # In the original's parameterization, whatever the run's is.
+        net = run.build(methods.make("sparse-vd") if run.summary["method"] == "sparse-vd" else run.method())
+        warm_start.Weights(args.run).copy_to(net)
         original_format.write_weights(args.export, [param.get_value() for param in named_params(net).values()])
         print(f"\nThe run's weights in the original's format: {args.export}")
 
@@ -85,32 +90,34 @@ class Run:
         if not runs.is_finished(folder):
             raise UserError(f"{folder} is not the folder of a finished run: it has no summary.json")
         self.folder, self.name = folder, os.path.basename(os.path.normpath(folder))
-        self.summary = files.read_json(os.path.join(folder, "summary.json"))
-        self.settings = files.read_json(os.path.join(folder, "config.json"))["settings"]
-        self.title = self.summary["network"]
+        self.summary = results.read_summary(folder)
+        self.settings = runs.read_config(folder)["settings"]
+        self.title = self.summary["network_title"]
         self.layers = [LayerSparsity(name, weights, self.summary["nonzero"][name])
                        for name, weights in self.summary["weights"].items()]
 
-    def build(self, num_classes=10, input_shape=None):
+    def method(self):
+        """The run's method, with its values; `UserError` if this version has none of that name."""
+        try:
+            return methods.make(**self.settings["method"])
+        except ValueError as error:
+            raise UserError(f"{self.folder}: {error}") from None
+
+    def build(self, method, num_classes=10, input_shape=None, **keywords):
         """The run's network, with weights still to be set."""
-        method = methods.sparse_vd(self.summary["threshold"],
-                                   parameterization=self.settings.get("parameterization", "additive"))
-        if not self.summary["method"].startswith("SparseVD"):
-            method = methods.dense()
-        shape = {} if input_shape is None else {"input_shape": input_shape}
-        return by_title(self.title)(method, num_classes=num_classes, **shape)
+        return NETWORKS[self.summary["network"]].build(method, input_shape, num_classes, self.summary["k"], **keywords)
 
     def curves(self):
         rows = results.history(self.folder)
         columns = sparsity_columns(rows[0]).values()
         return [{"epoch": int(row["epoch"]), "test_error_percent": row["test_error_percent"],
                  "train_error_percent": row["train_error_percent"],
-                 "sparsity_percent": sparsity.total(
+                 "sparsity_percent": total(
                      with_sparsity(self.layers, [row[column] for column in columns])).sparsity_percent} for row in rows]
 
 
 def original_curves(rows, layers):
-    return [{**row, "sparsity_percent": sparsity.total(
+    return [{**row, "sparsity_percent": total(
         with_sparsity(layers, row["sparsity_percent"])).sparsity_percent} for row in rows]
 
 
@@ -128,18 +135,20 @@ def check_layers(path, percent, layers):
 
 def evaluate(path, run, args):
     """Test error in percent and sparsity of a weight file of the original, on the run's data."""
-    settings = run.settings
-    dataset = data.load(settings["dataset"], args.data_dir, settings.get("preprocessing", "mean-image"),
-                        variant=settings.get("variant"))
-    net = run.build(dataset.num_classes, dataset.train_images.shape[1:])
-    warm_start.Source(path).copy_to(net)
+    settings = run.settings["dataset"]
+    dataset = data.load(settings["name"], args.data_dir, settings.get("preprocessing"), variant=settings.get("variant"))
+    method, keywords = run.method(), {}
+    if run.summary["network"] == "vgg-like" and not method.prunes:
+        keywords["rectified_twice"] = True
+    net = run.build(method, dataset.num_classes, dataset.train.inputs.shape[1:], **keywords)
+    warm_start.Weights(path).copy_to(net)
     predictor = Predictor(net)
-    return predictor.evaluate(dataset.test_images, dataset.test_labels).error_percent, predictor.count_layers()
+    return predictor.evaluate(dataset.test).error_percent, predictor.count_layers()
 
 
 def row(whose, error_percent, layers):
     return (whose, f"{error_percent:.2f}", tables.format_sparsity(layer.sparsity_percent for layer in layers),
-            tables.format_compression(sparsity.total(layers).compression))
+            tables.format_compression(total(layers).compression))
 
 
 def by_epoch(run, theirs):
@@ -155,4 +164,4 @@ def by_epoch(run, theirs):
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    status.main(main)

@@ -17,52 +17,51 @@ from collections import defaultdict
 from tabulate import tabulate
 from tqdm import tqdm
 
+from experiments.common.cli import Experiment
+from experiments.common.experiment import run_script
+from experiments.lenet_300_100 import EXPERIMENT as LENET
 from nets import methods
-from nets.architectures import lenet_300_100
-from nets.schedules import LinearDecay, LinearWarmUp
+from nets.architectures import NETWORKS
 from nets.layers.sparse_vd import PARAMETERIZATIONS
 from nets.sparsity import weight_layers
-from experiments.common import cli, experiment
-from utils import files
 from nets.training.gradient_noise import GradientNoise
+from utils import files
 
 MEASUREMENTS = 20       # spread evenly over the epochs, besides one before the first
 BATCH = 100             # images
 DRAWS = 100             # of the noise
 
-# Those of lenet_300_100.py.
-HYPER_PARAMETERS = {
-    "sparse-vd": dict(
-        learning_rate=LinearDecay(1e-3, 100, 200),
-        kl_weight=LinearWarmUp(5, 20),
-        log_sigma2=-10.0,
-        train_clip=True),
-}
+EXPERIMENT = Experiment(name="gradient_variance", networks=LENET.networks, dataset=LENET.dataset, epochs=LENET.epochs,
+                        defaults=LENET.defaults, methods={"sparse-vd": LENET.methods["sparse-vd"]})
 
 
-def main():
-    options = cli.parse(__doc__, "gradient_variance", dataset="mnist", method="sparse-vd", epochs=200)
-    every = max(1, options.epochs // MEASUREMENTS)
-    noises = {}
+class Measurement:
+    """What is done after an epoch; the networks that it needs are built when the first one comes."""
 
-    def measure(epoch, run, net, dataset):
-        if epoch % every and epoch != options.epochs:
+    def __init__(self):
+        self.noises = {}
+
+    def __call__(self, epoch, run, trainer, dataset):
+        epochs = run.config["settings"]["training"]["epochs"]
+        if epoch % max(1, epochs // MEASUREMENTS) and epoch != epochs:
             return
-        if not noises:
-            noises.update((name, noise_of(name, dataset)) for name in PARAMETERIZATIONS)
+        if not self.noises:
+            self.noises.update((name, noise_of(name, dataset)) for name in PARAMETERIZATIONS)
         path = run.path("gradient_variance.json")
         # An epoch that is trained again after a crash may stand there already.
         rows = [row for row in stored(path) if row["epoch"] < epoch]
-        files.write_json(path, {"batch": BATCH, "draws": DRAWS, "rows": rows + measured(epoch, noises, net, dataset)})
+        rows += measured(epoch, self.noises, trainer.net, dataset)
+        files.write_json(path, {"batch": BATCH, "draws": DRAWS, "rows": rows})
 
-    run, _ = experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS, after_epoch=measure)
+
+def print_table(run, dataset):
     print(table(stored(run.path("gradient_variance.json"))))
 
 
 def noise_of(parameterization, dataset):
-    net = lenet_300_100(methods.sparse_vd(parameterization=parameterization), dataset.train_images.shape[1:],
-                        dataset.num_classes)
-    return GradientNoise(net, len(dataset.train_images))
+    method = methods.make("sparse-vd", parameterization=parameterization)
+    net = NETWORKS[LENET.networks[0]].build(method, dataset.train.inputs.shape[1:], dataset.num_classes)
+    return GradientNoise(net, method, len(dataset.train.inputs))
 
 
 def measured(epoch, noises, net, dataset):
@@ -71,7 +70,7 @@ def measured(epoch, noises, net, dataset):
     with tqdm(total=DRAWS * len(noises), desc="drawing gradients", leave=False, disable=None) as progress:
         for name, noise in noises.items():
             noise.set_posterior(layers)
-            found = noise.variances(dataset.train_images[:BATCH], dataset.train_labels[:BATCH], DRAWS, progress)
+            found = noise.variances(dataset.train.inputs[:BATCH], dataset.train.targets[:BATCH], DRAWS, progress)
             for layer, variance in zip(layers, found):
                 variances[layer.name][name] = variance
     return [{"epoch": epoch, "layer": layer, **values} for layer, values in variances.items()]
@@ -89,4 +88,4 @@ def table(rows):
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    run_script(EXPERIMENT, __doc__, after_epoch=Measurement(), after_run=print_table)

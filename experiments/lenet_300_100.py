@@ -9,30 +9,31 @@
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
-from data.augmentation import PadCropFlip
-from nets.architectures import lenet_300_100
+from experiments.common.cli import Experiment
+from experiments.common.experiment import run_script
 from nets.schedules import LinearDecay, LinearWarmUp
-from experiments.common import cli, experiment
 
 # As in LeNet-5-Caffe's script: the original has none for a dense LeNet-300-100.
-DENSE = dict(learning_rate=LinearDecay(1e-4, 100, 200), augment=True)
+DENSE = dict(learning_rate=LinearDecay(1e-4, begin=100, end=200), augment=True)
 
-# The original's. 200 epochs of batches of 100, Adam with beta1 0.9; weights of log alpha >= 3 are pruned.
-HYPER_PARAMETERS = {
-    "sparse-vd": dict(
-        learning_rate=LinearDecay(1e-3, 100, 200),        # from epoch 100 on it falls linearly, to 0 at 200
-        kl_weight=LinearWarmUp(5, 20),                    # the weight of the KL term grows from 0 to 1 between these
-        log_sigma2=-10.0,                                 # where log sigma^2 starts
-        train_clip=True),                                 # pruned weights are left out of the mean in training too
-    "dense": DENSE,
-    "binary-dropout": DENSE,
-}
-
-
-def main():
-    options = cli.parse(__doc__, "lenet_300_100", dataset="mnist", method="sparse-vd", epochs=200)
-    experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS, PadCropFlip(4, flip=False))
+EXPERIMENT = Experiment(
+    name="lenet_300_100",
+    networks=("lenet-300-100",),
+    dataset="mnist",
+    epochs=200,
+    defaults=dict(batch_size=100),
+    methods={
+        # The original's values; the optimizer of all methods is Adam with beta1 0.9.
+        "sparse-vd": dict(
+            learning_rate=LinearDecay(1e-3, begin=100, end=200),  # from epoch 100 on it falls linearly, to 0 at 200
+            warm_up=LinearWarmUp(begin=5, end=20),   # the weight of the KL term grows from 0 to 1 between these
+            log_sigma2=-10.0,                        # where log sigma^2 starts
+            threshold=3.0,                           # weights of log alpha >= 3 are pruned
+            train_clip=True),                        # and left out of the mean in training too
+        "dense": DENSE,
+        "binary-dropout": DENSE,
+    })
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    run_script(EXPERIMENT, __doc__)

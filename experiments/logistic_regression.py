@@ -11,27 +11,30 @@ linear kernel does.
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
-from nets.architectures import logistic_regression
+from experiments.common import baselines
+from experiments.common.cli import Experiment
+from experiments.common.experiment import run_script
 from nets.schedules import LinearDecay, LinearWarmUp
-from experiments.common import baselines, cli, experiment
 
-# The poster gives none. With a warm-up, weights that separate the few training images grow too large to be pruned.
-HYPER_PARAMETERS = {
-    "sparse-vd": dict(
-        learning_rate=LinearDecay(3e-2, 100, 200),        # Adam; from epoch 100 on it falls linearly, to 0 at 200
-        kl_weight=LinearWarmUp(5, 20),                    # only with --kl-warm-up
-        log_sigma2=-3.0,                                  # where log sigma^2 starts
-        train_clip=True),                                 # pruned weights are left out of the mean in training too
-    "dense": dict(learning_rate=LinearDecay(3e-2, 100, 200)),
-}
-
-
-def main():
-    options = cli.parse(__doc__, "logistic_regression", dataset="digits-8x8", method="sparse-vd", epochs=200,
-                        kl_warm_up=False)
-    run, dataset = experiment.train(options, "Logistic regression", logistic_regression, HYPER_PARAMETERS)
-    baselines.compare(run, dataset)
+EXPERIMENT = Experiment(
+    name="logistic_regression",
+    networks=("logistic-regression",),
+    dataset="digits-8x8",
+    epochs=200,
+    defaults=dict(batch_size=100),
+    methods={
+        # The poster gives no values. With a warm-up, weights that separate the few training images grow too large to be
+        # pruned.
+        "sparse-vd": dict(
+            learning_rate=LinearDecay(3e-2, begin=100, end=200),  # from epoch 100 on it falls linearly, to 0 at 200
+            kl_warm_up=False,
+            warm_up=LinearWarmUp(begin=5, end=20),   # only with --kl-warm-up
+            log_sigma2=-3.0,                         # where log sigma^2 starts
+            threshold=3.0,                           # weights of log alpha >= 3 are pruned
+            train_clip=True),                        # and left out of the mean in training too
+        "dense": dict(learning_rate=LinearDecay(3e-2, begin=100, end=200)),
+    })
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    run_script(EXPERIMENT, __doc__, after_run=baselines.compare)

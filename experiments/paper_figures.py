@@ -14,21 +14,20 @@ All but the first are drawn from the runs under results/. What is missing there 
 import argparse
 import glob
 import os
+from collections import defaultdict
 from dataclasses import astuple
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
 import numpy as np
 import seaborn
-import theano
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from scipy.optimize import curve_fit
 from tabulate import tabulate
 
-from nets import kl
-from experiments.common import cli
-from utils import files, pictures, published, results
+from experiments.common import status
+from utils import files, pictures, published, results, runs
 
 
 def main():
@@ -61,6 +60,8 @@ def save(figure, path):
 
 
 def draw_kl(folder):
+    from nets import kl     # Theano: the other figures do without
+
     log_alpha = np.linspace(-8, 8, 81)
     small = log_alpha[log_alpha <= 0]
     sampled = kl.monte_carlo(log_alpha)
@@ -90,17 +91,23 @@ def approximation(log_alpha, k1, k2, k3):
 
 
 def evaluated(divergence, log_alpha):
+    import theano
+
     return theano.function([], divergence(log_alpha), mode="FAST_COMPILE")()
 
 
-NOISES = {"SparseVD": "additive noise (paper)", "SparseVD, multiplicative noise": "multiplicative noise"}
+NOISES = {"additive": "additive noise (paper)", "multiplicative": "multiplicative noise"}
 
 
 def draw_noises(folder):
     """The longest pair of runs that differ in the parameterization only, and the measured variances."""
-    groups = {(group.epochs, *group[:1], *group[2:-1], group.method): group for group in results.collect(folder)}
-    pairs = [[groups[key], groups[(*key[:-1], list(NOISES)[1])]] for key in sorted(groups)
-             if key[-1] == "SparseVD" and (*key[:-1], list(NOISES)[1]) in groups]
+    by_rest = defaultdict(dict)
+    for group in results.collect(folder):
+        if group.method == "sparse-vd":
+            flags = group.values
+            noise = flags.pop("parameterization", "additive")
+            by_rest[group.epochs, group.network, group.k, group.start, group.dataset_title, str(flags)][noise] = group
+    pairs = [by_rest[rest] for rest in sorted(by_rest) if len(by_rest[rest]) == len(NOISES)]
     variances = sorted(glob.glob(os.path.join(folder, "*", "gradient_variance.json")))
     missing = []
     if not pairs:
@@ -114,15 +121,16 @@ def draw_noises(folder):
     figure = Figure(figsize=(13, 4), layout="constrained")
     bounds, sparsities, ratios = figure.subplots(1, 3)
     lines = []
-    for number, group in enumerate(pairs[-1]):
+    for number, (noise, title) in enumerate(NOISES.items()):
+        group = pairs[-1][noise]
         histories = [results.history(summary["folder"]) for summary in group.summaries]
         epochs = [row["epoch"] for row in histories[0]]
         bound = np.mean([[-row["train_loss"] for row in rows] for rows in histories], axis=0)
         sparsity = np.mean([[100 - 100 / row["compression"] for row in rows] for rows in histories], axis=0)
-        bounds.plot(epochs, bound, color=f"C{number}", label=NOISES[group.method])
-        sparsities.plot(epochs, sparsity, color=f"C{number}", label=NOISES[group.method])
+        bounds.plot(epochs, bound, color=f"C{number}", label=title)
+        sparsities.plot(epochs, sparsity, color=f"C{number}", label=title)
         error = np.mean([summary["test_error_percent"] for summary in group.summaries])
-        lines.append((NOISES[group.method], len(histories), f"{bound[-1]:.4f}", f"{sparsity[-1]:.2f}", f"{error:.2f}"))
+        lines.append((title, len(histories), f"{bound[-1]:.4f}", f"{sparsity[-1]:.2f}", f"{error:.2f}"))
     bounds.set(xlabel="epoch", ylabel="lower bound, nats per training image",
                ylim=(min(bounds.get_lines()[0].get_ydata()[len(epochs) // 10:]) * 2, 0))
     sparsities.set(xlabel="epoch", ylabel="sparsity of all weights, %", ylim=(0, 101))
@@ -137,32 +145,32 @@ def draw_noises(folder):
     plain_ticks(ratios)
     for axes in (bounds, sparsities, ratios):
         axes.legend()
-    group = pairs[-1][0]
-    figure.suptitle(f"{group.network}, {group.dataset}, {group.epochs} epochs")
-    return figure, (f"{group.network} on {group.dataset}, {group.epochs} epochs\n\n" + tabulate(
+    what = f"{group.network_title} on {group.dataset_title}"
+    figure.suptitle(f"{what}, {group.epochs} epochs")
+    return figure, (f"{what}, {group.epochs} epochs\n\n" + tabulate(
         lines, ("", "Runs", "Lower bound", "Sparsity %", "Test error %"), disable_numparse=True))
 
 
 def draw_vgg_like(folder):
-    groups = [group for group in results.collect(folder) if group.network.startswith("VGG-like")
-              and "random" not in group.dataset]
+    groups = [group for group in results.collect(folder) if group.network == "vgg-like" and not group.random_labels
+              and not group.validation]
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     drawn = []
     for column, (dataset, title) in enumerate((("cifar10", "CIFAR-10"), ("cifar100-coarse", "CIFAR-100, coarse"))):
-        for number, method in enumerate(("Binary dropout", "SparseVD")):
+        for number, method in enumerate(("binary-dropout", "sparse-vd")):
             for row, key in enumerate(("error_percent", "compression")):
-                if row and method != "SparseVD":
+                if row and method != "sparse-vd":
                     continue
-                points = [(width(point.network), getattr(point, key)) for point in published.rows(method=method)
-                          if point.dataset == dataset and point.network.startswith("VGG")]
-                panels[row, column].plot(*zip(*points), "o--", color=f"C{number}", label=f"{method}, paper")
+                points = [point for point in published.rows("vgg-like", method=method) if point.dataset == dataset]
+                panels[row, column].plot([point.k for point in points], [getattr(point, key) for point in points],
+                                         "o--", color=f"C{number}", label=f"{points[0].method_title}, paper")
                 for group in groups:
-                    if group.method == method and group.dataset.split(" (")[0] == dataset:
+                    if (group.method, group.dataset) == (method, dataset):
                         name = key if row else "test_error_percent"
                         mean = np.mean([summary[name] for summary in group.summaries])
-                        panels[row, column].plot(width(group.network), mean, "*", markersize=14, color=f"C{number}",
-                                                 label=f"{method}, here: {group.dataset}, {group.epochs} epochs")
+                        label = f"{group.method_title}, here: {group.dataset_title}, {group.epochs} epochs"
+                        panels[row, column].plot(group.k, mean, "*", markersize=14, color=f"C{number}", label=label)
                         drawn.append(group)
         panels[0, column].set(title=title, ylabel="test error, %")
         panels[1, column].set(xlabel="width k", ylabel="compression", yscale="log", xticks=(0.25, 0.5, 1, 1.5))
@@ -181,10 +189,6 @@ def plain_ticks(axes):
     axes.yaxis.set_minor_formatter("{x:g}x")
 
 
-def width(network):
-    return float(network.split("k = ")[1])
-
-
 PANELS = 4
 
 
@@ -195,8 +199,8 @@ def draw_weights(folder):
         return None, "not drawn, it needs a run with --snapshots"
     figure = Figure(figsize=(2.6 * PANELS, 5.4 * len(found)), layout="constrained")
     for part, path in zip(np.atleast_1d(figure.subfigures(len(found), 1)), found):
-        config = files.read_json(os.path.join(os.path.dirname(path), "config.json"))["settings"]
-        part.suptitle(f"{config['network']}, {config['data']}: the first filters, a piece of the first dense layer "
+        settings = runs.read_config(os.path.dirname(path))["settings"]
+        part.suptitle(f"{settings['network_title']}, {settings['dataset']['title']}: the first filters, a piece of the first dense layer "
                       "(white: pruned)")
         kept = pictures.kept(path)
         epochs = pictures.thinned(list(kept), PANELS)
@@ -217,4 +221,4 @@ FIGURES = {1: ("figure1_kl", draw_kl), 2: ("figure2_noise", draw_noises), 3: ("f
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    status.main(main)

@@ -15,10 +15,9 @@ import _setup  # noqa: F401  must come first
 
 from tabulate import tabulate
 
-from experiments.common import cli, reproduction
+from experiments.common import reproduction, status
 from utils import files, published, results, tables
 
-NOT_SPARSE = "Dense", "Binary dropout"
 MOST_LAYERS = 6     # whose sparsities find room in a row
 HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Sparsity per layer %", "Compression")
 ACCURACY_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Train accuracy", "Test accuracy", "Sparsity %")
@@ -62,27 +61,28 @@ def titled(title, format):
     return {"simple": title + "\n", "github": f"**{title}**\n", "latex": f"% {title}"}[format]
 
 
-def networks(wanted):
-    """A function that gives the rows of the published networks whose name starts with `wanted`."""
+def networks(*names):
+    """A function that gives the rows of the networks of those names."""
     def rows_of(groups):
         rows = []
-        for network in dict.fromkeys(row.network for row in published.rows() if row.network.startswith(wanted)):
-            own = [group for group in groups if group.network == network and not is_random(group)]
-            rows += [published_row(row, own) for row in published.rows(network)]
+        for network, k in dict.fromkeys((row.network, row.k) for row in published.rows() if row.network in names):
+            own = [group for group in groups if (group.network, group.k) == (network, k) and not group.random_labels
+                   and not group.validation]
+            rows += [published_row(row, own) for row in published.rows(network, k)]
             rows += [measured_row(group) for group in own]
         return rows
     return rows_of
 
 
 def published_row(row, groups):
-    return (row.network, who(row.method, row.dataset, groups), row.dataset, "", "", f"{row.error_percent:.2f}",
+    return (row.network_title, who(row, groups), row.dataset, "", "", f"{row.error_percent:.2f}",
             tables.format_sparsity(row.sparsity_percent), tables.format_compression(row.compression))
 
 
-def who(method, dataset, groups):
+def who(row, groups):
     """The cell of a published method, which says if there is nothing measured to compare it with."""
-    ran = any(group.method == method and group.dataset.split(" (")[0] == dataset for group in groups)
-    return f"{method}, paper" + ("" if ran else "; not run here")
+    ran = any(group.method == row.method and group.dataset == row.dataset for group in groups)
+    return f"{row.method_title}, paper" + ("" if ran else "; not run here")
 
 
 def measured_row(group):
@@ -91,39 +91,35 @@ def measured_row(group):
     if len(layers) > MOST_LAYERS:
         sparsities = [values(group, "sparsity_percent_total", 1) + " in all"]
     return (*identity(group), values(group, "test_error_percent", 2),
-            "" if group.method in NOT_SPARSE else " - ".join(sparsities), compression(group))
+            " - ".join(sparsities) if group.prunes else "", compression(group))
 
 
 def random_labels(groups):
     rows = []
-    own = [group for group in groups if is_random(group)]
+    own = [group for group in groups if group.random_labels]
     for network in dict.fromkeys(row.network for row in published.RANDOM_LABELS):
-        measured = [group for group in own if group.network.startswith(network)]
+        measured = [group for group in own if group.network == network]
         for row in published.RANDOM_LABELS:
             if row.network == network:
-                rows.append((network, who(row.method, row.dataset, measured), f"{row.dataset} (random labels)", "", "",
+                rows.append((row.network_title, who(row, measured), f"{row.dataset} (random labels)", "", "",
                              f"{row.train_accuracy:.1f}", f"{row.test_accuracy:.1f}",
                              "" if row.sparsity_percent is None else f"{row.sparsity_percent:.0f}"))
         rows += [(*identity(group), accuracy(group, "final_train_error_percent"),
                   accuracy(group, "test_error_percent"),
-                  "" if group.method in NOT_SPARSE else values(group, "sparsity_percent_total", 2))
+                  values(group, "sparsity_percent_total", 2) if group.prunes else "")
                  for group in measured]
     return rows
 
 
-def is_random(group):
-    return group.dataset.endswith("random labels)")
-
-
 def logistic_regression(groups):
     rows = []
-    own = [group for group in groups if group.network == "Logistic regression"]
+    own = [group for group in groups if group.network == "logistic-regression" and not group.validation]
     for dataset in dict.fromkeys(row.dataset for row in published.LOGISTIC_REGRESSION):
-        measured = [group for group in own if group.dataset == dataset]
+        measured = [group for group in own if group.dataset_title == dataset]
         for row in published.LOGISTIC_REGRESSION:
             if row.dataset == dataset:
                 ran = "" if measured else "; not run here"
-                rows.append(("Logistic regression", f"{row.method}, poster{ran}", dataset, "", "", "",
+                rows.append(("Logistic regression", f"{row.method_title}, poster{ran}", dataset, "", "", "",
                              f"{row.test_accuracy:.3f}", f"{row.sparsity_percent:.1f}"))
         for group in measured:
             rows.append((*identity(group), accuracy(group, "final_train_error_percent"),
@@ -136,16 +132,17 @@ def baselines(group):
     """Rows of scikit-learn's classifiers, which ran with the group's first seed that has them."""
     paths = [os.path.join(summary["folder"], "baselines.json") for summary in group.summaries]
     for path in filter(os.path.exists, paths):
-        return [("Logistic regression", f"{name}, measured", group.dataset, "", 1, "",
+        return [("Logistic regression", f"{name}, measured", group.dataset_title, "", 1, "",
                  f"{found['test_accuracy']:.3f}", f"{found['sparsity_percent']:.1f}")
                 for name, found in files.read_json(path).items()]
     return []
 
 
 def identity(group):
-    start = "" if group.start == "random" else f" from {group.start.lower()}"
-    flags = group.flags and f", {group.flags}"
-    return group.network, f"{group.method}{start}{flags}, measured", group.dataset, group.epochs, len(group.summaries)
+    start = "" if group.start == "random" else f" from {group.start_title.lower()}"
+    flags = group.flags_shown and f", {group.flags_shown}"
+    return (group.network_title, f"{group.method_title}{start}{flags}, measured", group.dataset_title, group.epochs,
+            len(group.summaries))
 
 
 def values(group, key, digits, unit=""):
@@ -171,8 +168,8 @@ def column(numbers, digits, unit=""):
 
 #: name : (title, headers, callable(groups) -> rows)
 TABLES = {
-    "lenet": ("Table 1: LeNets on MNIST", HEADERS, networks("LeNet")),
-    "vgg-like": ("Figure 3 as a table: VGG-like networks of width k on CIFAR", HEADERS, networks("VGG")),
+    "lenet": ("Table 1: LeNets on MNIST", HEADERS, networks("lenet-300-100", "lenet-5-caffe")),
+    "vgg-like": ("Figure 3 as a table: VGG-like networks of width k on CIFAR", HEADERS, networks("vgg-like")),
     "random-labels": ("Table 2: random labels", ACCURACY_HEADERS, random_labels),
     "logistic-regression": ("Logistic regression (the authors' workshop poster, 2016)", ACCURACY_HEADERS,
                             logistic_regression),
@@ -180,4 +177,4 @@ TABLES = {
 
 
 if __name__ == "__main__":
-    cli.main(main)
+    status.main(main)

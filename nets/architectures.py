@@ -2,9 +2,11 @@
 
 Each takes the method, the shape of one image (channels, rows, columns) and the number of classes, and returns the
 output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
+`NETWORKS` is the one list of them.
 """
 
-from functools import partial
+from dataclasses import dataclass
+from typing import Callable
 
 from lasagne.layers import InputLayer
 from lasagne.nonlinearities import rectify, softmax
@@ -12,7 +14,7 @@ from lasagne.nonlinearities import rectify, softmax
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.pool import MaxPool2x2Layer
 
-__all__ = ["logistic_regression", "lenet_300_100", "lenet_5_caffe", "vgg_like", "by_title"]
+__all__ = ["Network", "NETWORKS", "logistic_regression", "lenet_300_100", "lenet_5_caffe", "vgg_like"]
 
 
 def logistic_regression(method, input_shape=(1, 28, 28), num_classes=10):
@@ -60,7 +62,7 @@ def lenet_5_caffe(method, input_shape=(1, 28, 28), num_classes=10):
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")
 
 
-def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1):
+def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1, rectified_twice=False):
     """VGG-like: 13 convolutions 3x3 in five blocks, each block pooled, and 2 dense layers; about 15 million weights.
 
     Every layer but the last is linear, batch normalization, ReLU. The rate of binary dropout is 0.3 after the first
@@ -70,6 +72,9 @@ def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1):
     ----------
     k : float
         scales the numbers of filters and units: 64 k, 128 k, 256 k, 512 k, 512 k
+    rectified_twice : bool
+        whether the last hidden layer is rectified before its normalization too, as in the dense networks of the
+        authors' files
 
     References
     ----------
@@ -84,21 +89,56 @@ def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1):
             if number < convolutions:
                 net = method.dropout(net, 0.3 if name == "1_1" else 0.4)
         net = MaxPool2x2Layer(net)
-    net = method.dense_layer(net, int(512 * k), nonlinearity=None, name="dense1")
+    net = method.dense_layer(net, int(512 * k), nonlinearity=rectify if rectified_twice else None, name="dense1")
     net = BatchNormLayer(net, rectify, name="norm6")
     net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")
 
 
-def by_title(title):
-    """The function that builds the network of which tables speak, such as "LeNet-5-Caffe" or "VGG-like, k = 0.5".
+@dataclass(frozen=True)
+class Network:
+    """A network as scripts, files and tables know it.
 
-    Raises
-    ------
-    KeyError
-        if there is none.
+    Attributes
+    ----------
+    name : str
+        in files and on the command line
+    title : str
+        in tables; never a key
+    function : callable(method, input_shape=..., num_classes=...[, k=...]) of the output layer
+    scalable : bool
+        whether it has a width k
+    names_width : bool
+        whether tables name a width of 1, too
     """
-    name, _, k = title.partition(", k = ")
-    build = {"Logistic regression": logistic_regression, "LeNet-300-100": lenet_300_100,
-             "LeNet-5-Caffe": lenet_5_caffe, "VGG-like": vgg_like}[name]
-    return partial(build, k=float(k)) if k else build
+
+    name: str
+    title: str
+    function: Callable
+    scalable: bool = False
+    names_width: bool = False
+
+    def build(self, method, input_shape=None, num_classes=10, k=1.0, **keywords):
+        """The output layer; without `input_shape`, for the images of the paper. `keywords` are the function's own.
+
+        Raises
+        ------
+        ValueError
+            if the images are too small.
+        """
+        if input_shape is not None:
+            keywords["input_shape"] = input_shape
+        if self.scalable:
+            keywords["k"] = k
+        return self.function(method, num_classes=num_classes, **keywords)
+
+    def titled(self, k=1.0):
+        """The title of the network of width k."""
+        return f"{self.title}, k = {k:g}" if self.scalable and (self.names_width or k != 1) else self.title
+
+
+NETWORKS = {network.name: network for network in (
+    Network("logistic-regression", "Logistic regression", logistic_regression),
+    Network("lenet-300-100", "LeNet-300-100", lenet_300_100, scalable=True),
+    Network("lenet-5-caffe", "LeNet-5-Caffe", lenet_5_caffe),
+    Network("vgg-like", "VGG-like", vgg_like, scalable=True, names_width=True))}

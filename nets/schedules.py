@@ -1,8 +1,12 @@
-"""Values that change from epoch to epoch. An epoch's number is how many were completed before it: the first is 0."""
+"""Values that change from epoch to epoch. An epoch's number is how many were completed before it: the first is 0.
 
-from dataclasses import dataclass, replace
+Each can be stretched to another number of epochs, and stored: `stored(schedule)` is a dict for JSON, `restored` the way
+back.
+"""
 
-__all__ = ["Constant", "LinearDecay", "LinearWarmUp"]
+from dataclasses import asdict, dataclass, is_dataclass, replace
+
+__all__ = ["Constant", "LinearDecay", "LinearWarmUp", "stored", "restored"]
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,10 @@ class Constant:
 
     def __call__(self, epoch):
         return self.value
+
+    def starting_at(self, value):
+        """The same from another first value."""
+        return Constant(value)
 
     def stretched(self, factor):
         """The same, however many epochs there are."""
@@ -38,6 +46,10 @@ class LinearDecay(_Stretchable):
     begin: float
     end: float
 
+    def starting_at(self, value):
+        """The same from another first value."""
+        return replace(self, initial=value)
+
     def __call__(self, epoch):
         if epoch <= self.begin:
             return self.initial
@@ -62,3 +74,31 @@ class LinearWarmUp(_Stretchable):
         if epoch >= self.end:
             return 1.0
         return (epoch - self.begin) / (self.end - self.begin)
+
+
+_KINDS = {kind.__name__: kind for kind in (Constant, LinearDecay, LinearWarmUp)}
+
+
+def stored(value):
+    """A schedule as a dict with its kind under "schedule"; any other value as it is."""
+    if is_dataclass(value) and type(value).__name__ in _KINDS:
+        return {"schedule": type(value).__name__, **asdict(value)}
+    return value
+
+
+def restored(value):
+    """What `stored` was given.
+
+    Raises
+    ------
+    ValueError
+        if the dict is of no schedule.
+    """
+    if not (isinstance(value, dict) and "schedule" in value):
+        return value
+    fields = dict(value)
+    kind = fields.pop("schedule")
+    try:
+        return _KINDS[kind](**{name: float(number) for name, number in fields.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{value} is no schedule ({error})") from None

@@ -59,12 +59,13 @@ def digits():
 @pytest.fixture(scope="session")
 def compiled(digits):
     """A trainer of LeNet-300-100 with SparseVD, as the experiment compiles it. Tests take it from `trainer`."""
+    from nets import methods
     from nets.architectures import lenet_300_100
-    from nets.methods import sparse_vd
     from nets.training.trainer import Trainer, seed_generators
 
     seed_generators(0)
-    return Trainer(lenet_300_100(sparse_vd()), num_examples=len(digits.train_images))
+    method = methods.make("sparse-vd")
+    return Trainer(lenet_300_100(method), method, num_examples=len(digits.train.inputs))
 
 
 @pytest.fixture

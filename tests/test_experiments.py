@@ -10,7 +10,7 @@ import pytest
 
 from conftest import script
 from data import cifar
-from utils import files
+from utils import files, results
 
 DIGITS = ("--dataset", "digits", "--epochs", 2)
 
@@ -45,8 +45,8 @@ def test_help_answers(run, name):
 
 def test_one_command_trains_the_dense_network_and_starts_from_it(run, pretrained):
     dense, sparse = (json.loads((run.folder / name / "summary.json").read_text()) for name in ("pair-dense", "pair"))
-    assert (dense["method"], dense["start"], dense["compression"]) == ("Dense", "random", 1)
-    assert (sparse["method"], sparse["start"]) == ("SparseVD", "Dense") and sparse["compression"] > 1
+    assert (dense["method"], dense["start"], dense["compression"]) == ("dense", "random", 1)
+    assert (sparse["method"], sparse["start"]) == ("sparse-vd", "dense") and sparse["compression"] > 1
     assert "Starts from pair-dense/weights.npz (Dense), log sigma^2 = -10; " in pretrained
     assert "LeNet-5-Caffe  Dense, paper, mnist" in pretrained
     # The pruned share before the first step is that of the dense weights below the noise.
@@ -56,7 +56,11 @@ def test_one_command_trains_the_dense_network_and_starts_from_it(run, pretrained
     found = float(re.search(r"; ([\d.]+) % of the weights are pruned before", pretrained).group(1))
     assert expected > 1 and found == pytest.approx(expected, abs=0.1)
     settings = json.loads((run.folder / "pair-dense" / "config.json").read_text())["settings"]
-    assert settings["augmentation"] == {"pad": 4, "flip": False} and settings["method"] == "dense"
+    assert settings["dataset"]["augment"] is True and settings["method"] == {"name": "dense"}
+    assert settings["training"]["learning_rate"] == {"schedule": "LinearDecay", "initial": 1e-4, "begin": 1, "end": 2}
+    groups = results.collect(str(run.folder))
+    assert [(group.network, group.method_title, group.start_title, group.flags_shown) for group in groups] == [
+        ("lenet-5-caffe", "Dense", "random", ""), ("lenet-5-caffe", "SparseVD", "Dense", "")]
 
 
 def test_snapshots_are_drawn_of_each_epoch(run, pretrained):
@@ -97,7 +101,8 @@ def test_the_kl_term_counts_from_the_start_without_warm_up(run, pretrained):
             assert result.returncode == 0, result.stderr
         weights[name] = np.genfromtxt(run.folder / name / "history.csv", delimiter=",", names=True)["kl_weight"]
     assert weights["pair"][0] == 0 and weights["cold"] == 1
-    assert json.loads((run.folder / "cold" / "summary.json").read_text())["flags"] == ["--no-kl-warm-up"]
+    summary = json.loads((run.folder / "cold" / "summary.json").read_text())
+    assert (summary["flags"], summary["flags_shown"]) == ({"kl_warm_up": False}, "--no-kl-warm-up")
 
 
 def test_two_starts_are_refused(run):
@@ -109,7 +114,7 @@ def test_random_labels_cannot_be_predicted(run):
     result = run("random_labels", *DIGITS, "--method", "binary-dropout", "--output", "random")
     assert result.returncode == 0, result.stderr
     summary = json.loads((run.folder / "random" / "summary.json").read_text())
-    assert summary["dataset"] == "digits (random labels)" and summary["network"] == "LeNet-300-100, k = 1"
+    assert summary["dataset_title"] == "digits (random labels)" and summary["network_title"] == "LeNet-300-100"
     assert summary["test_error_percent"] > 70
     resumed = run("random_labels", "--resume", "random")
     assert resumed.returncode == 0 and "Resumed after epoch 2 of 2" in resumed.stdout, resumed.stderr
@@ -131,8 +136,7 @@ def test_vgg_like_trains_on_a_variant_of_cifar(run, rng):
     result = run("vgg_like", *flags, "--variant", "noise", "--augment", "--output", "vgg")
     assert result.returncode == 0, result.stderr
     summary = json.loads((run.folder / "vgg" / "summary.json").read_text())
-    assert summary["dataset"] == "cifar10 (noise)" and summary["network"] == "VGG-like, k = 0.0625"
+    assert summary["dataset_title"] == "cifar10 (noise)" and summary["network_title"] == "VGG-like, k = 0.0625"
     assert len(summary["weights"]) == 15 and summary["weights"]["conv1_1"] == 3 * 4 * 9
-    settings = json.loads((run.folder / "vgg" / "config.json").read_text())["settings"]
-    assert settings["augmentation"] == {"pad": 4, "flip": True} and settings["preprocessing"] == "zca"
+    assert "mean" in files.read_arrays(run.folder / "vgg" / "preprocessing.npz")
     assert [path.name[:4] for path in (run.folder / "data" / "cache").iterdir()] == ["zca-"]

@@ -85,10 +85,10 @@ def test_a_run_prints_a_row_an_epoch_and_the_final_table(finished):
 def test_a_run_leaves_its_files(finished):
     folder, _ = finished
     assert sorted(os.listdir(folder)) == ["checkpoint.npz", "config.json", "curves.png", "history.csv", "log.txt",
-                                          "summary.json", "weights.npz", "weights_pruned.npz"]
+                                          "preprocessing.npz", "summary.json", "weights.npz", "weights_pruned.npz"]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     config = json.loads((folder / "config.json").read_text())
-    assert config["settings"]["seed"] == 1 and len(config["settings"]["data_fingerprint"]) == 64
+    assert config["settings"]["training"]["seed"] == 1 and len(config["settings"]["dataset"]["fingerprint"]) == 64
     assert config["environment"]["Theano"] == "1.0.5" and config["environment"]["device"]
     assert "--dataset digits" in config["command"] and "git_commit" in config
 
@@ -109,7 +109,7 @@ def test_the_summary_is_what_the_weights_and_the_data_give(run_script, tmp_path,
     assert (summary["epochs"], summary["seed"], summary["dataset"]) == (3, 5, "digits")
     arrays, pruned = weights(folder), files.read_arrays(folder / "weights_pruned.npz")
     kept = total = 0
-    A = digits.test_images.reshape(len(digits.test_images), -1).astype("float64")
+    A = digits.test.inputs.reshape(len(digits.test.inputs), -1).astype("float64")
     for layer in ("dense1", "dense2", "dense3"):
         W, log_sigma2 = (arrays[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2"))
         mask = log_sigma2 - np.log(W ** 2 + 1e-8) < 3
@@ -120,7 +120,7 @@ def test_the_summary_is_what_the_weights_and_the_data_give(run_script, tmp_path,
         A = np.maximum(A, 0) if layer != "dense3" else A
     assert 0.05 < kept / total < 0.95
     assert summary["compression"] == pytest.approx(total / kept)
-    assert summary["test_error_percent"] == pytest.approx(100 * np.mean(A.argmax(1) != digits.test_labels), abs=0.3)
+    assert summary["test_error_percent"] == pytest.approx(100 * np.mean(A.argmax(1) != digits.test.targets), abs=0.3)
     assert not any(name.endswith("log_sigma2") for name in pruned)
 
 
@@ -175,13 +175,13 @@ def test_resuming_another_run_is_refused(finished, run_script, flags, text):
 
 def test_resuming_on_another_data_set_is_refused(finished, run_script, tmp_path):
     config = json.loads((finished[0] / "config.json").read_text())
-    config["settings"].update(dataset="mnist", data_fingerprint="0" * 64)
+    config["settings"]["dataset"].update(name="mnist", fingerprint="0" * 64)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text(json.dumps(config))
-    assert_one_line(run_script("--resume", "other", "--dataset", "digits"), "dataset is 'mnist' there")
-    config["settings"].update(dataset="digits")
+    assert_one_line(run_script("--resume", "other", "--dataset", "digits"), "name is 'mnist' there")
+    config["settings"]["dataset"].update(name="digits")
     (tmp_path / "other" / "config.json").write_text(json.dumps(config))
-    assert_one_line(run_script("--resume", "other"), "data_fingerprint")
+    assert_one_line(run_script("--resume", "other"), "fingerprint is")
 
 
 def test_resuming_a_run_of_another_experiment_is_refused(finished, run_script, tmp_path):

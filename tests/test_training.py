@@ -1,28 +1,46 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import reference
-from nets.schedules import LinearDecay, LinearWarmUp
+from data.batches import Minibatches
+from data.dataset import Split
+from nets.schedules import Constant, LinearDecay
+from nets.tasks import Evaluation
+from nets.training.loop import fit
 from utils import files, runs, tables
+from utils.compression import LayerSparsity
 from utils.errors import UserError
-from nets.training.trainer import Evaluation, fit
 
-SETTINGS = dict(experiment="lenet_300_100", network="LeNet-300-100", method="sparse-vd", dataset="digits",
-                data="digits", epochs=2, batch_size=100, seed=1, threshold=3.0)
-
-
-def open_run(folder, resume=False, **settings):
-    return runs.Run(str(folder), {"settings": {**SETTINGS, **settings}, "git_commit": None}, resume)
+SETTINGS = dict(experiment="lenet_300_100", method={"name": "sparse-vd"}, dataset={"name": "digits"},
+                training=dict(epochs=2, seed=1))
 
 
-def train(trainer, digits, run, epochs=2, **keywords):
-    return fit(trainer, digits, run, **{**dict(
-        epochs=epochs, batch_size=100, learning_rate=LinearDecay(1e-3, 1, epochs), kl_weight=LinearWarmUp(0, epochs),
-        generator=np.random.default_rng(1)), **keywords})
+def open_run(folder, resume=False, **training):
+    settings = {**SETTINGS, "training": {**SETTINGS["training"], **training}}
+    return runs.Run(str(folder), {"settings": settings, "git_commit": None}, resume)
+
+
+def train(trainer, digits, run, epochs=2, kl_weight=None, **keywords):
+    terms = trainer.terms
+    if kl_weight is not None:
+        trainer.terms = [term._replace(weight=Constant(kl_weight)) for term in terms]
+    try:
+        return fit(trainer, Minibatches(digits.train, 100), digits.test, run, **{**dict(
+            epochs=epochs, learning_rate=LinearDecay(1e-3, 1, epochs), seed=1, generator=np.random.default_rng(1)),
+            **keywords})
+    finally:
+        trainer.terms = terms
+
+
+def first_examples(digits):
+    """One batch."""
+    return [(digits.train.inputs[:100], digits.train.targets[:100])]
 
 
 def test_loss_falls_and_the_history_says_so(trainer, digits, tmp_path):
-    history, completed = train(trainer, digits, open_run(tmp_path), kl_weight=lambda epoch: 0.0)
+    history, completed = train(trainer, digits, open_run(tmp_path), kl_weight=0.0)
     assert completed and [row["epoch"] for row in history] == [1, 2]
     assert history[1]["train_nll"] < 0.7 * history[0]["train_nll"]
     assert history[1]["test_error_percent"] < history[0]["test_error_percent"] < 60
@@ -30,8 +48,8 @@ def test_loss_falls_and_the_history_says_so(trainer, digits, tmp_path):
 
 
 def test_the_losses_are_the_lower_bounds_terms(trainer, digits, tmp_path):
-    history, _ = train(trainer, digits, open_run(tmp_path), kl_weight=lambda epoch: 0.25)
-    row, num_train = history[-1], len(digits.train_images)
+    history, _ = train(trainer, digits, open_run(tmp_path), kl_weight=0.25)
+    row, num_train = history[-1], len(digits.train.inputs)
     assert row["test_loss"] == pytest.approx(row["test_nll"] + 0.25 * row["kl"] / num_train)
     # KL once more, from the weights alone.
     weights = trainer.weights()
@@ -44,20 +62,20 @@ def test_the_losses_are_the_lower_bounds_terms(trainer, digits, tmp_path):
 
 def test_every_test_image_counts(trainer, digits):
     """The evaluation in batches is that of numpy on all images, the incomplete batch included."""
-    weights, A = trainer.weights(), digits.test_images.reshape(355, 784).astype("float64")
+    weights, A = trainer.weights(), digits.test.inputs.reshape(355, 784).astype("float64")
     for layer in ("dense1", "dense2", "dense3"):
         W, log_sigma2, b = (weights[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2", "b"))
         A = A @ (W * (log_sigma2 - np.log(W ** 2 + 1e-8) < 3)) + b
         A = np.maximum(A, 0) if layer != "dense3" else A - np.log(np.exp(A).sum(1, keepdims=True))
-    found = trainer.evaluate(digits.test_images, digits.test_labels)
-    assert found.nll == pytest.approx(-A[np.arange(355), digits.test_labels].mean(), rel=1e-4)
-    assert found.error_percent == pytest.approx(100 * np.mean(A.argmax(1) != digits.test_labels), abs=0.3)
+    found = trainer.evaluate(digits.test)
+    assert found.nll == pytest.approx(-A[np.arange(355), digits.test.targets].mean(), rel=1e-4)
+    assert found.error_percent == pytest.approx(100 * np.mean(A.argmax(1) != digits.test.targets), abs=0.3)
 
 
 def test_adam_takes_the_published_first_steps(trainer, digits):
     """At the first step Adam moves each weight by the learning rate against its gradient's sign."""
     before = trainer.weights()
-    trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 1e-3, 1.0)
+    trainer.train_epoch(first_examples(digits), 1e-3, [1.0])
     for name, value in trainer.weights().items():
         moved = abs(value - before[name])
         assert moved.max() == pytest.approx(1e-3, rel=2e-2), name
@@ -79,12 +97,11 @@ def test_the_same_seed_gives_the_same_weights(trainer, digits, tmp_path):
 
 def test_training_noise_is_part_of_the_state(trainer, digits):
     start = trainer.state()
-    epochs = [trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 0.0, 0.0)[0].nll
-              for repeat in range(2)]
+    epochs = [trainer.train_epoch(first_examples(digits), 0.0, [0.0])[0].nll for repeat in range(2)]
     trainer.set_state(start, "the start")
-    again = trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 0.0, 0.0)[0].nll
+    again = trainer.train_epoch(first_examples(digits), 0.0, [0.0])[0].nll
     assert epochs[0] != epochs[1] and epochs[0] == again
-    assert sum(name.startswith("noise/") for name in start) == 3
+    assert [name for name in start if name.startswith("noise/")] == ["noise/dense1", "noise/dense2", "noise/dense3"]
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(trainer, digits, tmp_path):
@@ -102,11 +119,10 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(trainer, digits, t
 
 
 def test_infinite_pixels_stop_the_run_in_the_first_epoch(trainer, digits, tmp_path):
-    from dataclasses import replace
-    images = digits.train_images.copy()
+    images = digits.train.inputs.copy()
     images[0] = np.inf
     with pytest.raises(UserError, match="NaN or infinite in epoch 1; no epoch was completed"):
-        train(trainer, replace(digits, train_images=images, name="broken"), open_run(tmp_path))
+        train(trainer, replace(digits, train=Split(images, digits.train.targets)), open_run(tmp_path))
 
 
 def test_a_state_of_another_network_is_refused(trainer):
@@ -132,12 +148,30 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path):
     open_run(tmp_path, resume=True)
 
 
+def test_runs_of_other_versions_are_refused(tmp_path):
+    run = open_run(tmp_path)
+    run.save_checkpoint({}, 1, [], {})
+    run.close()
+    config = files.read_json(tmp_path / "config.json")
+    files.write_json(tmp_path / "config.json", {**config, "format": 1, "git_commit": "abc"})
+    with pytest.raises(UserError, match="config.json|another version of this project .format 1.*commit abc"):
+        open_run(tmp_path, resume=True)
+
+
+def test_another_number_of_threads_is_said(tmp_path, capsys):
+    for threads in ("2", "2", "1"):
+        run = runs.Run(str(tmp_path), {"settings": SETTINGS, "environment": {"threads": threads}}, resume=True)
+        run.close()
+        assert ("began with 2 threads" in capsys.readouterr().out) == (threads == "1")
+
+
 def test_a_resumed_run_tells_where_it_began_and_went_on(tmp_path):
     for commit in ("a", "b", "c"):
         run = runs.Run(str(tmp_path), {"settings": SETTINGS, "git_commit": commit}, resume=commit != "a")
         run.close()
     assert run.config["git_commit"] == "a"
     assert run.config["resumed"] == [{"git_commit": "b"}, {"git_commit": "c"}]
+    assert run.config["format"] == runs.FORMAT
     assert files.read_json(tmp_path / "config.json") == run.config
 
 
@@ -145,15 +179,15 @@ def test_the_rows_are_aligned_under_their_header():
     row = dict(epoch=1, learning_rate=1e-3, kl_weight=0.5, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
                test_error_percent=4.0, kl=123456.7, sparsity_percent_dense1=99.5, sparsity_percent_out=1.0,
                compression=float("inf"), seconds=3.2)
-    header, line = tables.EpochTable(200).line(row).split("\n")
+    header, line = tables.EpochTable(200, [("kl", "KL")], prunes=True).line(row).split("\n")
     assert len(header) == len(line)
     assert line.split() == ["1/200", "1.0e-03", "0.50", "1.0000", "2.0000", "3.00", "4.00", "123457", "99.5", "1.0",
                             "inf", "3.2"]
 
 
-def test_rows_of_networks_without_posterior_have_no_columns_for_it():
-    row = dict(epoch=1, learning_rate=1e-3, kl_weight=0.0, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
-               test_error_percent=4.0, kl=0.0, sparsity_percent_dense1=0.0, compression=1.0, seconds=3.2)
+def test_rows_of_methods_that_prune_nothing_have_no_columns_for_it():
+    row = dict(epoch=1, learning_rate=1e-3, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
+               test_error_percent=4.0, sparsity_percent_dense1=0.0, compression=1.0, seconds=3.2)
     header, line = tables.EpochTable(200).line(row).split("\n")
     assert "KL" not in header and "compr." not in header and "dense1" not in header and len(header) == len(line)
 
@@ -162,13 +196,13 @@ def test_rows_of_many_layers_have_one_column_for_their_sparsity():
     row = dict(epoch=1, learning_rate=1e-3, kl_weight=1.0, train_loss=1.0, test_loss=2.0, train_error_percent=3.0,
                test_error_percent=4.0, kl=5.0, compression=4.0, seconds=3.2,
                **{f"sparsity_percent_conv{number}": 75.0 for number in range(15)})
-    header, line = tables.EpochTable(200).line(row).split("\n")
+    header, line = tables.EpochTable(200, [("kl", "KL")], prunes=True).line(row).split("\n")
     assert "conv3" not in header and "sparsity%" in header and "75.00" in line and len(header) == len(line)
 
 
 def test_the_final_table_stands_beside_the_papers():
-    summary = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", test_error_percent=1.5,
-                   final_train_error_percent=0.25, compression=100.4,
+    summary = dict(network="lenet-300-100", k=1.0, network_title="LeNet-300-100", method="sparse-vd",
+                   method_title="SparseVD", dataset_title="mnist", test_error_percent=1.5, final_train_error_percent=0.25, compression=100.4,
                    sparsity_percent=dict(dense1=99.0, dense2=98.0, dense3=50.0))
     lines = tables.final_table(summary).splitlines()
     assert "1.50" in lines[2] and "0.25" in lines[2] and "99.0 - 98.0 - 50.0" in lines[2] and "100x" in lines[2]
@@ -176,10 +210,10 @@ def test_the_final_table_stands_beside_the_papers():
 
 
 def test_a_wholly_pruned_net_is_reported():
-    from nets.sparsity import LayerSparsity
-    last = dict(test_error_percent=90.0, train_error_percent=90.0, test_nll=2.3, seconds=1.0)
-    summary = tables.summarize(dict(settings=SETTINGS, git_commit=None), [last], [LayerSparsity("dense1", 10, 0)],
-                               Evaluation(2.3, 90, 100))
+    last = dict(train_error_percent=90.0, seconds=1.0)
+    summary = tables.summarize([last], [LayerSparsity("dense1", 10, 0)], Evaluation(2.3, 90.0), Evaluation(2.3, 90.0))
     assert summary["compression"] is None and summary["compression_by_layer"] == {"dense1": None}
     assert summary["sparsity_percent_total"] == 100 and summary["sparsity_percent"] == {"dense1": 100.0}
-    assert "all pruned" in tables.final_table(summary)
+    titles = dict(network="lenet-300-100", k=1.0, network_title="LeNet-300-100", method="sparse-vd",
+                  method_title="SparseVD", dataset_title="mnist")
+    assert "all pruned" in tables.final_table({**summary, **titles})

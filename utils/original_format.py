@@ -13,7 +13,7 @@ import numpy as np
 from utils import files
 from utils.errors import UserError
 
-__all__ = ["read_log", "read_weights", "write_weights"]
+__all__ = ["read_log", "read_final_error", "read_weights", "write_weights"]
 
 COLUMNS = "epo upd lr beta tr_loss tr_nll tr_acc te_loss te_nll te_acc reg rw ard sec".split()
 
@@ -37,13 +37,8 @@ def read_log(path):
     UserError
         if the file cannot be read or has no such rows.
     """
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     columns, rows = COLUMNS, []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(path), start=1):
         if line.split()[:2] == COLUMNS[:2]:
             columns = line.split()
         elif re.match(r"\s*\d+/\d+\s", line):
@@ -52,6 +47,32 @@ def read_log(path):
         raise UserError(f"{path} is not a log of the original repository: it has no rows that begin with an epoch such "
                         "as 000/200")
     return rows
+
+
+def read_final_error(path):
+    """The test error in percent of the last line, `acc`, of a log; None where the run did not come so far.
+
+    It is of the plain test images, at full precision; the rows' `te_acc` has three decimals, and is of shifted and
+    mirrored test images where the training images were (dense LeNet-5).
+
+    Raises
+    ------
+    UserError
+        if the file cannot be read.
+    """
+    for line in reversed(_lines(path)):
+        found = re.match(r"\s*acc\s+([0-9.]+)\s", line + " ")
+        if found:
+            return 100 - float(found.group(1))
+    return None
+
+
+def _lines(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _log_row(line, columns, where):

@@ -5,10 +5,8 @@ import os
 
 import numpy as np
 import seaborn
-import theano
 from PIL import Image, ImageDraw
 
-from nets.sparsity import masked_weights, weight_layers
 from utils import files
 
 __all__ = ["Snapshots", "kept", "thinned", "tiled", "color_scale"]
@@ -29,24 +27,30 @@ class Snapshots:
     Parameters
     ----------
     run : :class:`utils.runs.Run`
-    net : :class:`lasagne.layers.Layer`
+    input_shape : tuple
+        (channels, rows, columns) of the network's images
     """
 
-    def __init__(self, run, net):
+    def __init__(self, run, input_shape):
         self._folder = run.path("snapshots")
         with files.writing(self._folder):
             os.makedirs(self._folder, exist_ok=True)
-        weighted = weight_layers(net)
-        convolutions = [layer for layer in weighted if layer.W.ndim == 4]
-        dense = [layer for layer in weighted if layer.W.ndim == 2][0]
-        self._image_shape = None if convolutions else dense.input_shape[1:]
-        self._weights = theano.function([], [masked_weights((convolutions or [dense])[0]), masked_weights(dense)])
+        self._input_shape = input_shape
 
-    def take(self, epoch):
-        """Keeps the weights after the given number of epochs."""
-        filters, dense = self._weights()
-        if self._image_shape:
-            filters = filters.T.reshape(-1, *self._image_shape)
+    def take(self, epoch, weights):
+        """Keeps the weights after the given number of epochs.
+
+        Parameters
+        ----------
+        epoch : int
+        weights : dict
+            {"layer.W": array}, pruned, in the network's order
+        """
+        arrays = [array for name, array in weights.items() if name.endswith(".W")]
+        dense = next(array for array in arrays if array.ndim == 2)
+        filters = next((array for array in arrays if array.ndim == 4), None)
+        if filters is None:
+            filters = dense.T.reshape(-1, *self._input_shape)
         files.write_arrays(os.path.join(self._folder, f"epoch-{epoch:04d}.npz"),
                            {"filters": filters[:FILTERS], "dense": dense[:PIECE, :PIECE]})
 

@@ -10,7 +10,7 @@ from utils.runs import sparsity_columns
 __all__ = ["draw_curves", "draw_comparison"]
 
 
-def draw_curves(history, path, title):
+def draw_curves(history, path, title, prunes=False):
     """Draws error, loss and, of networks that are pruned, sparsity by layer and compression against the epoch, as PNG.
 
     Parameters
@@ -20,19 +20,20 @@ def draw_curves(history, path, title):
     path : str
         where the picture goes
     title : str
+    prunes : bool
+        whether sparsity and compression are drawn
     """
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) < 30 else None
-    pruned = any(row["kl"] for row in history)
     with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
-        figure = Figure(figsize=(11, 7.5 if pruned else 4), layout="constrained")
-        (errors, losses), *more = figure.subplots(1 + pruned, 2, sharex=True, squeeze=False)
+        figure = Figure(figsize=(11, 7.5 if prunes else 4), layout="constrained")
+        (errors, losses), *more = figure.subplots(1 + prunes, 2, sharex=True, squeeze=False)
 
         def plot(axes, key, label, **keywords):
             axes.plot(epochs, [row[key] for row in history], label=label, marker=marker, **keywords)
 
-        plot(errors, "train_error_percent", "train (noisy weights)" if pruned else "train")
-        plot(errors, "test_error_percent", "test (pruned weights)" if pruned else "test")
+        plot(errors, "train_error_percent", "train (in training)" if prunes else "train")
+        plot(errors, "test_error_percent", "test (pruned weights)" if prunes else "test")
         # The first epochs' errors would press all others together.
         usual = max(np.median([row[f"{part}_error_percent"] for row in history]) for part in ("train", "test"))
         errors.set(ylabel="error, %", ylim=(0, min(2.5 * usual + 2, 101)))
@@ -40,8 +41,9 @@ def draw_curves(history, path, title):
         plot(losses, "test_nll", "test, -log p(y | x)")
         losses.set(ylabel="nats per image", yscale="log")
         errors.legend()
-        if pruned:
-            plot(losses, "train_loss", "train, -lower bound per image")
+        if prunes:
+            if any(row["train_loss"] != row["train_nll"] for row in history):
+                plot(losses, "train_loss", "train, objective per image")
             (sparsities, compressions), = more
             layers = sparsity_columns(history[0])
             colors = seaborn.color_palette("viridis" if len(layers) > 10 else None, len(layers))
@@ -53,7 +55,7 @@ def draw_curves(history, path, title):
             compressions.set(ylabel="compression", yscale="log")
             compressions.legend()
         losses.legend()
-        for axes in (more[0] if pruned else (errors, losses)):
+        for axes in (more[0] if prunes else (errors, losses)):
             axes.set(xlabel="epoch")
         figure.suptitle(title)
         with files.atomic_write(path) as file:

@@ -9,18 +9,19 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, is_dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from nets import methods
-from utils import files, theano_setup
+from utils import files
 from utils.errors import UserError
 
-__all__ = ["Run", "start", "default_folder", "holds_run", "has_checkpoint", "is_finished", "stored_settings",
-           "sparsity_columns", "SPARSITY"]
+__all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
+           "provenance", "SPARSITY", "FORMAT"]
 
+#: Of `config.json`, `summary.json` and the checkpoint's meta. 1 had titles in the place of names, no sections, and
+#: checkpoints by position.
+FORMAT = 2
 #: With a layer's name behind it, the history's column of that layer's sparsity.
 SPARSITY = "sparsity_percent_"
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -34,10 +35,13 @@ class Run:
     folder : str
         is made if it does not exist
     config : dict
-        what the training depends on (`"settings"`), and where it runs; written to `config.json`. Of a run that is
-        resumed, where it began stays, and where it goes on is added to the list `"resumed"`.
+        what the training depends on (`"settings"`, values or sections of values), and where it runs; written to
+        `config.json`. Of a run that is resumed, where it began stays, and where it goes on is added to the list
+        `"resumed"`.
     resume : bool
         whether the folder may hold a run already, whose settings must then be the same
+    defaults : dict
+        like the settings: what a setting is that a run does not name, because it was made before there was the flag
     resume_hint : str or None
         the flags that go on with this run; None is `--resume` with its folder
 
@@ -48,10 +52,11 @@ class Run:
         training is going on in it.
     """
 
-    def __init__(self, folder, config, resume=False, resume_hint=None):
+    def __init__(self, folder, config, resume=False, defaults=None, resume_hint=None):
         self.folder = folder
         self.resume_hint = resume_hint or f"--resume {folder}"
-        self.config = config
+        self.config = {"format": FORMAT, **config}
+        self._defaults = defaults or {}
         exists = os.path.exists(self.path("config.json"))
         if exists and not resume:
             raise UserError(f"{folder} holds a run already: go on with it by --resume {folder}, or name another "
@@ -66,12 +71,16 @@ class Run:
                             "--output") from None
         if exists:
             self.config = files.read_json(self.path("config.json"))
-            _require_same_settings(folder, self.config, config)
+            self._require_same_settings(folder, self.config, config)
             origin = {name: value for name, value in config.items() if name != "settings"}
             self.config["resumed"] = [*self.config.get("resumed", []), origin]
         #: The last checkpoint as (arrays, epoch, history, generator), see `save_checkpoint`; None if there is none yet.
         self.checkpoint = self._load_checkpoint() if resume else None
         files.write_json(self.path("config.json"), self.config)
+        before, now = (where.get("environment", {}).get("threads") for where in (self.config, config))
+        if before != now:
+            self.log(f"warning: this run began with {before} threads and goes on with {now}; weights may differ in "
+                     f"their last bits from those of a run that was never stopped. OMP_NUM_THREADS={before} keeps to it")
 
     def path(self, name):
         """The path of a file in the run's folder."""
@@ -99,7 +108,7 @@ class Run:
         generator : dict
             the state of the generator that shuffles and augments the training set
         """
-        meta = {"epoch": epoch, "settings": self.config["settings"], "history": history, "generator": generator}
+        meta = {"format": FORMAT, "epoch": epoch, "settings": self.config["settings"], "history": history, "generator": generator}
         files.write_arrays(self.path("checkpoint.npz"), {**arrays, "meta": np.array(json.dumps(meta))})
         self.write_history(history)
 
@@ -113,8 +122,23 @@ class Run:
             found = meta["epoch"], meta["history"], meta["generator"]
         except (KeyError, ValueError, TypeError):
             raise UserError(f"{path} is not a checkpoint of this project; start a new run without --resume") from None
-        _require_same_settings(path, meta, self.config)
+        self._require_same_settings(path, meta, self.config)
         return (arrays, *found)
+
+    def _require_same_settings(self, where, found, expected):
+        if found.get("format") != FORMAT:
+            raise UserError(f"{where} is of another version of this project (format {found.get('format', 1)}, this one "
+                            f"has {FORMAT}): go on with it at the commit {found.get('git_commit', 'that made it')}, or "
+                            "start a new run without --resume")
+        old, new, defaults = map(_flattened, (found.get("settings", {}), expected["settings"], self._defaults))
+        differences = []
+        for key in {**old, **new}:
+            values = [settings.get(key, defaults.get(key)) for settings in (old, new)]
+            if values[0] != values[1]:
+                differences.append(f"{key.split('.')[-1]} is {values[0]!r} there, not {values[1]!r}")
+        if differences:
+            raise UserError(f"{where} is of another run: {'; '.join(differences)}. Give the same flags, or start a new "
+                            "run without --resume")
 
     def write_history(self, history):
         """Writes a row an epoch to `history.csv`."""
@@ -142,46 +166,6 @@ def sparsity_columns(names):
     return {name.removeprefix(SPARSITY): name for name in names if name.startswith(SPARSITY)}
 
 
-def start(options, dataset, **hyper_parameters):
-    """Opens a run's folder and says what is going to be trained.
-
-    Parameters
-    ----------
-    options : argparse.Namespace
-        see :func:`experiments.common.cli.parse`
-    dataset : :class:`data.dataset.Dataset`
-    **hyper_parameters
-        all else that the training depends on: `network`, schedules, ...; over the options of the same name
-
-    Returns
-    -------
-    :class:`Run`
-
-    Raises
-    ------
-    UserError
-        as for :class:`Run`, and if a batch is larger than the training set.
-    """
-    if options.batch_size > len(dataset.train_images):
-        raise UserError(f"--batch-size {options.batch_size} is more than the {len(dataset.train_images)} training "
-                        f"images of {dataset.name}")
-    settings = {"experiment": options.experiment, **options.settings, "data": dataset.name,
-                "data_fingerprint": dataset.fingerprint}
-    settings.update((name, asdict(value) if is_dataclass(value) else value)
-                    for name, value in hyper_parameters.items())
-    environment = theano_setup.describe()
-    run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume,
-              options.resume_hint)
-    run.log(f"{settings['network']}, {methods.title(options.method, options.parameterization)}, on {dataset.name} "
-            f"({len(dataset.train_images):,} training and {len(dataset.test_images):,} test images, "
-            f"{dataset.num_classes} classes), seed {options.seed}, {options.epochs} epochs")
-    run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
-            f"BLAS: {environment['blas']}")
-    run.log(f"Run folder: {run.folder}")
-    run.log("Compiling; the first time on a machine it takes a minute or two ...")
-    return run
-
-
 def holds_run(folder):
     """Whether a training was started in a folder."""
     return os.path.exists(os.path.join(folder, "config.json"))
@@ -197,9 +181,45 @@ def is_finished(folder):
     return os.path.exists(os.path.join(folder, "summary.json"))
 
 
-def stored_settings(folder):
-    """The settings of a folder's run, as `config.json` holds them; an empty dict where there is no run."""
-    return files.read_json(os.path.join(folder, "config.json")).get("settings", {}) if holds_run(folder) else {}
+def read_config(folder):
+    """What `config.json` holds of a folder's run, settings in sections, of older runs too.
+
+    Raises
+    ------
+    UserError
+        if the file is missing or damaged.
+    """
+    path = os.path.join(folder, "config.json")
+    config = files.read_json(path)
+    try:
+        if config.get("format", 1) == 1:
+            config["settings"] = _sections_of_format_1(config["settings"])
+        settings = config["settings"]
+        if not all(isinstance(settings[name], dict) for name in ("method", "dataset", "training")):
+            raise ValueError("no sections")
+        return config
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no configuration of a run ({type(error).__name__}: {error}): restore it from a "
+                        "copy, or remove the folder") from None
+
+
+def named(title):
+    """The name of a network or method that format 1 gave by its title."""
+    return {"sparsevd": "sparse-vd"}.get(title.lower(), title.lower().replace(" ", "-"))
+
+
+def _sections_of_format_1(old):
+    title, _, k = old["network"].partition(", k = ")
+    method = {"name": old["method"]}
+    if old["method"] == "sparse-vd":
+        method.update((name, old[name]) for name in ("threshold", "parameterization", "log_sigma2", "train_clip")
+                      if name in old)
+    elif old["method"] == "binary-dropout":
+        method["dropout_rate"] = old.get("dropout_rate")
+    dataset = {name: old.get(name) for name in ("preprocessing", "random_labels", "variant")}
+    return {"experiment": old["experiment"], "network": named(title), "k": float(k or 1), "network_title": old["network"],
+            "method": method, "dataset": {"name": old["dataset"], "title": old["data"], **dataset},
+            "training": {"epochs": old["epochs"], "seed": old["seed"], "batch_size": old["batch_size"]}}
 
 
 def default_folder(experiment, dataset, method, seed):
@@ -225,10 +245,13 @@ def git_commit():
     return None
 
 
-def _require_same_settings(where, found, expected):
-    old, new = found.get("settings", {}), json.loads(json.dumps(expected["settings"]))
-    differences = [f"{key} is {old.get(key)!r} there, not {new.get(key)!r}"
-                   for key in {**old, **new} if old.get(key) != new.get(key)]
-    if differences:
-        raise UserError(f"{where} is of another run: {'; '.join(differences)}. Give the same flags, or start a new run "
-                        "without --resume")
+def _flattened(settings):
+    """Sections of values as one dict, {"section.key": value}, with JSON's types."""
+    flat = {}
+    for key, value in json.loads(json.dumps(settings)).items():
+        # A schedule is a value.
+        if isinstance(value, dict) and "schedule" not in value:
+            flat.update((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            flat[key] = value
+    return flat

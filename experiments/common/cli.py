@@ -1,201 +1,305 @@
-"""The command line that the experiments share, and how they end."""
+"""The command line that the experiments share."""
 
 import argparse
 import os
-import sys
+from dataclasses import dataclass, field, replace
 
 import data
 from nets import methods
-from nets.layers.sparse_vd import PARAMETERIZATIONS
-from utils import runs
+from nets.architectures import NETWORKS
+from nets.methods import METHODS
+from nets.schedules import restored
+from utils import flags, runs
 from utils.errors import UserError
+from utils.flags import Flag
 
-__all__ = ["parse", "main"]
+__all__ = ["Experiment", "Options", "parse"]
 
-
-def _positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
-
-
-def _seed(text):
-    value = int(text)
-    if not 0 <= value < 2 ** 32:
-        raise argparse.ArgumentTypeError(f"{value} is not in 0 ... 4294967295")
-    return value
-
-
-def _size(text):
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value:g} is not positive")
-    return value
-
-
-def _rate(text):
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{value:g} is no rate: 0 <= X < 1")
-    return value
-
-
-def _number(text):
-    value = float(text)
-    if value != value:
-        raise argparse.ArgumentTypeError("NaN is no number here")
-    return value
-
-
-#: Every flag that decides what is trained. A script offers those that it gives a default.
-_FLAGS = {
-    "dataset": dict(choices=data.names, help="what to train on; digits needs no download"),
-    "method": dict(choices=tuple(methods.NAMES), help="which layers the network is made of"),
-    "architecture": dict(choices=("lenet-300-100", "vgg-like"), help="of the network"),
-    "k": dict(type=_size, metavar="X", help="scales the numbers of filters and units"),
-    "epochs": dict(type=_positive, metavar="N",
-                   help="passes over the training set; with another number than the default, the learning rate's and "
-                        "the KL term's schedules are stretched to it"),
-    "batch_size": dict(type=_positive, metavar="N", help="images in a step"),
-    "seed": dict(type=_seed, metavar="N", help="of initial weights, noise, augmentation, random labels and the order "
-                                               "of images"),
-    "learning_rate": dict(type=_size, metavar="X", help="Adam's first learning rate; it falls as in the script"),
-    "log_sigma2": dict(type=_number, metavar="X", help="where log sigma^2 of every weight starts"),
-    "kl_warm_up": dict(action=argparse.BooleanOptionalAction,
-                       help="whether the weight of the KL term grows from 0 to 1 over the first epochs; without, it is "
-                            "1 from the start"),
-    "parameterization": dict(choices=PARAMETERIZATIONS,
-                             help="what is trained of the weights' noise: log sigma^2 as in the paper, or log alpha"),
-    "kl": dict(choices=tuple(methods.KL_TERMS),
-               help="the KL term: the paper's, or that of the first version of the authors' code, where a pruned weight "
-                    "has no share of it"),
-    "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
-    "dropout_rate": dict(type=_rate, metavar="X", help="of binary dropout, in place of the architecture's rates"),
-    "preprocessing": dict(choices=data.preprocessings, help="of the images, fitted on the training set"),
-    "augment": dict(action=argparse.BooleanOptionalAction,
-                    help="whether training images are shifted (and natural ones mirrored) at random"),
-    "random_labels": dict(action=argparse.BooleanOptionalAction,
-                          help="whether the training set's labels are drawn at random"),
-    "validation": dict(type=_positive, metavar="N",
-                       help="leave the last N training images out of the training, and test on them in place of the "
-                            "test set: to choose hyper-parameters by"),
-    "variant": dict(metavar="TEXT", help="take a data set's files although their content is not the official one; the "
-                                         "text stands beside the data set's name in every table"),
-    "init_from": dict(metavar="PATH", help="start from the weights of a finished run (its folder, or weights.npz) of "
-                                           "the same network, whatever its method, or from the original's .npy"),
-    "plain_graph": dict(action=argparse.BooleanOptionalAction,
-                        help="whether to do without this project's own C code for a CPU, which is faster and draws "
-                             "other noise from the same seed; on a GPU it is not used"),
-    "pretrain": dict(choices=("dense", "binary-dropout"),
-                     help="first train the network by this method, in a folder of its own (FOLDER-<method>), then "
-                          "start from its weights"),
+#: Flags whatever the method is, by the section of a run's settings that holds them. The flags `dataset` and `method`
+#: are their sections' `name`.
+COMMON = {
+    None: (
+        Flag("network", None, "which network", choices=tuple(NETWORKS), in_tables=False),
+        Flag("k", 1.0, "scales the numbers of filters and units", flags.size, in_tables=False)),
+    "dataset": (
+        Flag("dataset", None, "what to train on; digits needs no download", choices=tuple(data.DATASETS),
+             in_tables=False),
+        Flag("preprocessing", None, "of the images, fitted on the training set; without the flag, as the data set has "
+                                    "it", choices=data.preprocessings),
+        Flag("augment", False, "whether training images are shifted (and natural ones mirrored) at random", bool),
+        Flag("random_labels", False, "whether the training set's labels are drawn at random", bool, in_tables=False),
+        Flag("validation", None, "leave the last N training images out of the training, and test on them in place of "
+                                 "the test set: to choose hyper-parameters by", flags.positive, metavar="N",
+             in_tables=False),
+        Flag("variant", None, "take a data set's files although their content is not the official one; the text stands "
+                              "beside the data set's name in every table", metavar="TEXT", in_tables=False)),
+    "method": (Flag("method", None, "how to train the network", in_tables=False),),
+    "training": (
+        Flag("epochs", 200, "passes over the training set; with another number than the default, all schedules are "
+                            "stretched to it", flags.positive, metavar="N", in_tables=False),
+        Flag("batch_size", 100, "examples in a step", flags.positive, metavar="N"),
+        Flag("seed", 1, "of initial weights, noise, augmentation, random labels and the order of examples", flags.seed,
+             metavar="N", in_tables=False),
+        Flag("learning_rate", None, "the first learning rate; it falls as in the script", flags.size),
+        Flag("l2", 0.0, "the weight of the sum of squared weights, added to the mean of -log p", flags.number),
+        Flag("plain_graph", False, "whether to do without this project's own C++ code for a CPU, which is faster and "
+                                   "draws other noise from the same seed; on a GPU it is not used", bool,
+             in_tables=False)),
+    "start": (
+        Flag("init_from", None, "start from the weights of a finished run (its folder, or weights.npz) of the same "
+                                "network, whatever its method, or from the original's .npy", metavar="PATH",
+             in_tables=False),
+        Flag("pretrain", None, "first train the network by these methods, one after another, each in a folder of its "
+                               "own (FOLDER-<method>), then start from the last one's weights", nargs="+",
+             in_tables=False)),
 }
+_FLAGS = {flag.name: flag for section in COMMON.values() for flag in section}
 
 
-# What no script needs to say, and what hangs on the method: without the flag, the option is None.
-_DEFAULTS = {"batch_size": 100, "seed": 1, "kl_warm_up": True, "parameterization": "additive", "threshold": 3.0,
-             "kl": "paper", "validation": None,
-             "dropout_rate": None, "preprocessing": "mean-image", "random_labels": False, "variant": None,
-             "init_from": None, "pretrain": None, "plain_graph": False}
-_BY_METHOD = ("learning_rate", "log_sigma2", "augment")
+@dataclass(frozen=True)
+class Experiment:
+    """What a script trains.
 
-# What a result depends on and no other column of the tables shows.
-_NAMED_IN_TABLES = ("batch_size", "learning_rate", "kl_warm_up", "kl", "threshold", "log_sigma2", "dropout_rate", "preprocessing",
-                    "augment")
+    Attributes
+    ----------
+    name : str
+        the script's, which stands in the folder of a run and in its configuration
+    networks : tuple of str
+        names of `NETWORKS`; the first is the default
+    dataset : str
+        a name of `data.DATASETS`
+    methods : dict
+        {method: dict}, the first is the default. The values of a method: `learning_rate`, a schedule; where they are not
+        `COMMON`'s defaults, `epochs`, `batch_size`, `l2`, `augment`; and the method's own
+    epochs : int
+        that the schedules are for
+    defaults : dict
+        of other flags
+    """
+
+    name: str
+    networks: tuple
+    dataset: str
+    methods: dict
+    epochs: int = 200
+    defaults: dict = field(default_factory=dict)
+
+    def values(self, method):
+        """What the script says of every flag: {name: value}."""
+        return {**{flag.name: flag.default for flag in (*_FLAGS.values(), *METHODS[method].flags)},
+                "network": self.networks[0], "dataset": self.dataset, "epochs": self.epochs, **self.defaults,
+                "method": method, **self.methods[method]}
+
+    def offers(self, name):
+        """Whether a common flag makes sense here."""
+        if name == "network":
+            return len(self.networks) > 1
+        if name == "k":
+            return any(NETWORKS[network].scalable for network in self.networks)
+        return True
 
 
-def parse(description, experiment, arguments=None, **defaults):
+@dataclass
+class Options:
+    """What a command line asks for, read.
+
+    Attributes
+    ----------
+    experiment : :class:`Experiment`
+    values : dict
+        of the common flags; `learning_rate` is a schedule, stretched to the number of epochs
+    method : :class:`nets.methods.base.Method`
+    given : dict
+        what the command line says itself, or the run that is resumed says otherwise than the script
+    flags : dict
+        the hyper-parameters that are not the script's own
+    flags_shown : str
+        the same as tables show them
+    folder, data_dir : str
+        data_dir may be None
+    resume, snapshots : bool
+    resume_hint : str
+        the flags that go on with the run
+    """
+
+    experiment: Experiment
+    values: dict
+    method: methods.base.Method
+    given: dict
+    flags: dict
+    flags_shown: str
+    folder: str = None
+    resume: bool = False
+    resume_hint: str = None
+    data_dir: str = None
+    snapshots: bool = False
+
+    @property
+    def network(self):
+        """The :class:`nets.architectures.Network`."""
+        return NETWORKS[self.values["network"]]
+
+    @property
+    def network_title(self):
+        """What tables call it."""
+        return self.network.titled(self.values["k"])
+
+    def sections(self):
+        """The values as `config.json` has them, in sections."""
+        found = {"experiment": self.experiment.name, "network_title": self.network_title}
+        for section, own in COMMON.items():
+            values = {flag.name: methods.stored(self.values[flag.name]) for flag in own}
+            if section is None:
+                found.update(values)
+            else:
+                if section in values:
+                    values = {"name": values.pop(section), **values}
+                found[section] = values
+        found["method"] = methods.described(self.method)
+        return found
+
+    def defaults(self):
+        """Like `sections`: what a run has of a value that it does not name."""
+        found = {section: {flag.name: flag.default for flag in own} for section, own in COMMON.items() if section}
+        found["method"] = {flag.name: methods.stored(flag.default) for flag in self.method.flags}
+        return {**found, **{flag.name: flag.default for flag in COMMON[None]}}
+
+    def for_pretraining(self, name, folder):
+        """Those of a training by another method before this one: its own flags are the script's."""
+        own = {"learning_rate", "l2", "augment", "init_from", "pretrain", *(flag.name for flag in self.method.flags)}
+        given = {flag: value for flag, value in self.given.items() if flag not in own}
+        return replace(resolved(self.experiment, name, given), folder=folder, resume=runs.holds_run(folder),
+                       resume_hint=f"the same command with --output {self.folder} --resume", data_dir=self.data_dir,
+                       snapshots=self.snapshots)
+
+
+def resolved(experiment, method, given):
+    """The :class:`Options` where the command line gives some of the values, and the script the others."""
+    script = experiment.values(method)
+    values = {**script, **given, "method": method}
+    factor = values["epochs"] / script["epochs"]
+    rate = script["learning_rate"]
+    if "learning_rate" in given:
+        rate = rate.starting_at(given["learning_rate"])
+    values["learning_rate"] = rate
+    values = {name: value.stretched(factor) if hasattr(value, "stretched") else value
+              for name, value in values.items()}
+    own = METHODS[method].flags
+    flags, shown = {}, []
+    for flag in (*_FLAGS.values(), *own):
+        if flag.name in given and given[flag.name] != script[flag.name] and (flag.in_tables or flag in own):
+            if flag.name == "learning_rate" and rate == script["learning_rate"]:
+                continue
+            flags[flag.name] = given[flag.name]
+            if flag.in_tables:
+                shown.append(flag.text(given[flag.name]))
+    return Options(experiment, {name: values[name] for name in _FLAGS},
+                   METHODS[method](**{flag.name: values[flag.name] for flag in own}), given, flags, " ".join(shown))
+
+
+def parse(experiment, description, arguments=None):
     """Reads an experiment's command line.
 
     Parameters
     ----------
+    experiment : :class:`Experiment`
     description : str
         the script's docstring
-    experiment : str
-        the script's name, which stands in the folder of a run and in its configuration
     arguments : list of str or None
         None is `sys.argv`
-    **defaults
-        of flags; `dataset`, `method` and `epochs` are needed; `k` and `architecture` are offered only if they are given
 
     Returns
     -------
-    argparse.Namespace
-        an attribute for each flag; and `settings`, a dict of those the training depends on, `experiment`, `folder`,
-        the run's, `resume`, a bool, `stored`, the settings of the run that is resumed, and `resume_hint`, the flags
-        that go on with the run. The setting `flags` lists the hyper-parameters that are not the script's own. When a
-        run is resumed, what the command line does not give is as in the run's configuration.
+    :class:`Options`
+        When a run is resumed, what the command line does not give is as in the run's configuration.
 
     Raises
     ------
     UserError
         if the flags contradict each other or the run that is to be resumed.
+    SystemExit
+        for flags that there are not, after a line that names them.
     """
-    defaults = {**_DEFAULTS, **dict.fromkeys(_BY_METHOD), **defaults}
-    args = _parser(description, experiment, defaults).parse_args(arguments)
-    resume = args.resume is not None
-    folder = args.output
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--method", "--output"):
+        early.add_argument(option)
+    early.add_argument("--resume", nargs="?", const="")
+    early, _ = early.parse_known_args(arguments)
+    folder, resume = _folder(early, experiment)
+    stored = _stored(folder, experiment) if resume and runs.holds_run(folder) else {}
+    method = early.method or stored.get("method")
+    known = method if method in experiment.methods else next(iter(experiment.methods))
+    parser = _parser(experiment, known, description)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_explained(unknown, experiment, known))
+    offered = [flag.name for flag in (*_FLAGS.values(), *METHODS[known].flags)]
+    typed = {name: value for name, value in vars(args).items() if name in offered and value is not None}
+    if typed.get("init_from") and typed.get("pretrain"):
+        raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
+    script = experiment.values(known)
+    given = {**{name: value for name, value in stored.items() if name in offered and value != script[name]}, **typed}
+    options = resolved(experiment, known, given)
+    folder = folder or runs.default_folder(experiment.name, options.values["dataset"], known, options.values["seed"])
+    return replace(options, folder=folder, resume=resume, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
+                   snapshots=args.snapshots)
+
+
+def _folder(args, experiment):
+    """The folder that the command line names (None if it does not), and whether its run goes on."""
+    resume, folder = args.resume is not None, args.output
     if args.resume:
         if folder and os.path.abspath(folder) != os.path.abspath(args.resume):
             raise UserError(f"--output {folder} and --resume {args.resume} name two runs: give one of them")
         folder = args.resume
         if not runs.holds_run(folder):
-            raise UserError(f"{folder} holds no run to resume{_resumable(experiment)}")
+            raise UserError(f"{folder} holds no run to resume{_resumable(experiment.name)}")
     elif resume and not folder:
-        raise UserError(f"which run? Give --resume FOLDER{_resumable(experiment)}")
-
-    settings = dict(defaults)
-    stored = runs.stored_settings(folder) if resume else {}
-    if stored:
-        if stored.get("experiment") != experiment:
-            raise UserError(f"{folder} is a run of {stored.get('experiment')}, not of {experiment}: resume it with "
-                            f"experiments/{stored.get('experiment')}.py")
-        # Schedules stand there as dicts; their flag is the first value.
-        settings.update((name, stored[name]["initial"] if isinstance(stored[name], dict) else stored[name])
-                        for name in defaults if name in stored)
-    settings.update((name, getattr(args, name)) for name in defaults if getattr(args, name) is not None)
-    if args.init_from and args.pretrain:
-        raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
-    settings["flags"] = stored.get("flags", []) if stored else [
-        _flag(name, settings[name]) for name in _NAMED_IN_TABLES if settings[name] != defaults[name]]
-    folder = folder or runs.default_folder(experiment, settings["dataset"], settings["method"], settings["seed"])
-    return argparse.Namespace(**settings, settings=settings, experiment=experiment, folder=folder, resume=resume,
-                              stored=stored, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
-                              snapshots=args.snapshots)
+        raise UserError(f"which run? Give --resume FOLDER{_resumable(experiment.name)}")
+    return folder, resume
 
 
-def main(function):
-    """Runs an experiment's main function; what the user can mend ends in one line and exit status 1."""
-    try:
-        function()
-    except UserError as error:
-        message, status = f"error: {error}", 1
-    except KeyboardInterrupt:
-        message, status = "interrupted; epochs completed before are in the run's checkpoint (--resume)", 130
-    except BrokenPipeError:
-        # The reader of our output is gone; nothing can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        message, status = "error: the output's reader ended; go on with --resume", 1
-    except MemoryError:
-        message, status = "error: out of memory: close other programs, or take a smaller --batch-size", 1
-    else:
-        return
-    sys.stdout.flush()
-    print(message, file=sys.stderr)
-    sys.exit(status)
+def _stored(folder, experiment):
+    """The flags' values of a folder's run, {name: value}."""
+    settings = runs.read_config(folder)["settings"]
+    if settings.get("experiment") != experiment.name:
+        raise UserError(f"{folder} is a run of {settings.get('experiment')}, not of {experiment.name}: resume it with "
+                        f"experiments/{settings.get('experiment')}.py")
+    found = {}
+    for section, own in COMMON.items():
+        values = settings if section is None else settings.get(section, {})
+        found.update((flag.name, values[key]) for flag in own
+                     if (key := "name" if flag.name == section else flag.name) in values)
+    found.update((name, restored(value)) for name, value in settings["method"].items() if name != "name")
+    # Stretched already; `resolved` makes it anew from its first value.
+    rate = found.pop("learning_rate", None)
+    if isinstance(rate, dict):
+        found["learning_rate"] = rate.get("initial", rate.get("value"))
+    method = METHODS.get(found.get("method"))
+    for flag in method.flags if method else ():
+        if hasattr(found.get(flag.name), "stretched"):
+            del found[flag.name]
+    return found
 
 
-def _parser(description, experiment, defaults):
+def _parser(experiment, method, description):
     parser = argparse.ArgumentParser(
-        prog=f"experiments/{experiment}.py", description=description, allow_abbrev=False,
+        prog=f"experiments/{experiment.name}.py", description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="THEANO_FLAGS keeps its meaning, for example THEANO_FLAGS=device=cuda trains on a GPU.")
-    for name, keywords in _FLAGS.items():
-        if name in defaults:
-            default = "depends on the method" if name in _BY_METHOD else _spelled(defaults[name])
-            parser.add_argument("--" + name.replace("_", "-"), default=None,
-                                **{**keywords, "help": f"{keywords['help']} (default: {default})"})
+        epilog="Flags of another method: --method NAME --help. THEANO_FLAGS keeps its meaning, for example "
+               "THEANO_FLAGS=device=cuda trains on a GPU.")
+    script = experiment.values(method)
+    names = tuple(experiment.methods)
+    choices = {"method": names, "pretrain": names, "network": experiment.networks}
+    for flag in _FLAGS.values():
+        if experiment.offers(flag.name):
+            default = script[flag.name]
+            default = getattr(default, "initial", getattr(default, "value", default))
+            replace(flag, choices=choices.get(flag.name, flag.choices)).add_to(parser, default)
+    group = parser.add_argument_group(f"of --method {method}")
+    for flag in METHODS[method].flags:
+        if flag.help:
+            flag.add_to(group, script[flag.name])
     add = parser.add_argument
     add("--snapshots", action="store_true",
         help="keep the first convolution's filters and a piece of the first dense layer at each epoch, and draw them "
@@ -209,17 +313,14 @@ def _parser(description, experiment, defaults):
     return parser
 
 
-def _spelled(default):
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return "none" if default is None else format(default, "g") if isinstance(default, float) else default
-
-
-def _flag(name, value):
-    words = name.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{words}" if value else f"--no-{words}"
-    return f"--{words} {_spelled(value)}"
+def _explained(unknown, experiment, method):
+    for argument in unknown:
+        option = argument.partition("=")[0]
+        owners = [name for name in experiment.methods for flag in METHODS[name].flags
+                  if flag.help and option in (flag.option, "--no-" + flag.option[2:])]
+        if owners:
+            return f"{option} is a flag of --method {' or '.join(owners)}, not of {method}"
+    return f"unrecognized arguments: {' '.join(unknown)}"
 
 
 def _resumable(experiment):

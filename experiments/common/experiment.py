@@ -1,41 +1,51 @@
-"""What every experiment does with its command line and hyper-parameters: loads, trains, prunes, reports."""
+"""What every experiment does: loads the data, builds the network, trains it, and leaves the results."""
 
-import argparse
-from dataclasses import replace
+import os
 
 import nets  # noqa: F401  prepares Theano
-from lasagne.layers import get_all_layers
 
 import data
-from nets import kernels, methods, sparsity
-from nets.schedules import Constant
-from utils import runs, tables
+from data.batches import Minibatches
+from experiments.common import cli, status
+from nets import kernels
 from nets.training import warm_start
+from nets.training.loop import fit
+from nets.training.trainer import Trainer, seed_generators
+from utils import compression, files, plots, runs, tables, theano_setup
 from utils.errors import UserError
 from utils.pictures import Snapshots
-from nets.training.trainer import Trainer, fit, seed_generators
 
-__all__ = ["train"]
+__all__ = ["run_script", "run"]
 
 
-def train(options, network, build, hyper_parameters, augmentation=None, after_epoch=None):
+def run_script(experiment, description, after_epoch=None, after_run=None):
+    """What a script's `main` does: reads the command line, trains, reports; errors end in one line and a status.
+
+    Parameters
+    ----------
+    experiment : :class:`experiments.common.cli.Experiment`
+    description : str
+        the script's docstring
+    after_epoch : callable(epoch, run, trainer, dataset), or None
+        called with epoch 0 before the first epoch, and with the number of completed ones after each; not in pretraining
+    after_run : callable(run, dataset), or None
+        called when the run is finished
+    """
+    def main():
+        finished, dataset = run(cli.parse(experiment, description), after_epoch)
+        if after_run:
+            after_run(finished, dataset)
+    status.main(main)
+
+
+def run(options, after_epoch=None):
     """Trains a network as the command line says, after its pretraining if that is asked for, and reports.
 
     Parameters
     ----------
-    options : argparse.Namespace
-        see :func:`experiments.common.cli.parse`
-    network : str
-        its name in the tables
-    build : callable(method, input_shape=..., num_classes=...) -> :class:`lasagne.layers.Layer`
-        see :mod:`nets.architectures`
-    hyper_parameters : dict
-        for each method that the script offers, a dict of `learning_rate` and, where the method has them, `kl_weight`,
-        `log_sigma2` (and `log_sigma2_from_weights`, where it starts from weights of a dense net), `train_clip`, `l2` (the weight of the sum of squares), `augment` (whether to)
-    augmentation : callable(images, generator) -> images, or None
-        what `augment` does, see :mod:`data.augmentation`
-    after_epoch : callable(epoch, run, net, dataset), or None
-        called with epoch 0 before the first epoch, and with the number of completed ones after each; not in pretraining
+    options : :class:`experiments.common.cli.Options`
+    after_epoch
+        as in :func:`run_script`
 
     Returns
     -------
@@ -49,109 +59,114 @@ def train(options, network, build, hyper_parameters, augmentation=None, after_ep
     SystemExit
         if the training was stopped before its last epoch.
     """
-    if options.method not in hyper_parameters:
-        raise UserError(f"there is no --method {options.method} here, only {', '.join(hyper_parameters)}")
-    dataset = data.load(options.dataset, options.data_dir, options.preprocessing,
-                        options.seed if options.random_labels else None, options.variant, options.validation)
-    arguments = dataset, network, build, hyper_parameters, augmentation
-    if options.pretrain and not options.stored:
-        dense = _pretraining(options)
-        if not runs.is_finished(dense.folder):
-            _train(dense, *arguments)
-        options.init_from = options.settings["init_from"] = dense.folder
-    return _train(options, *arguments, after_epoch), dataset
+    values = options.values
+    dataset = data.load(values["dataset"], options.data_dir, values["preprocessing"],
+                        values["seed"] if values["random_labels"] else None, values["variant"], values["validation"])
+    start = values["init_from"]
+    folder = options.folder
+    for name in values["pretrain"] or ():
+        folder = f"{folder}-{name}"
+        earlier = options.for_pretraining(name, folder)
+        if not runs.is_finished(folder):
+            _train(earlier, dataset, start)
+        start = folder
+    return _train(options, dataset, start, after_epoch), dataset
 
 
-def _pretraining(options):
-    """The options of the training whose weights `options` starts from."""
-    own = dict(method=options.pretrain, pretrain=None, init_from=None, learning_rate=None, log_sigma2=None,
-               flags=[flag for flag in options.flags
-                      if not flag.startswith(("--learning-rate", "--log-sigma2", "--no-kl-warm-up"))])
-    folder = f"{options.folder}-{options.pretrain}"
-    return argparse.Namespace(**{
-        **vars(options), **own, "settings": {**options.settings, **own}, "folder": folder,
-        "resume": runs.holds_run(folder), "stored": runs.stored_settings(folder),
-        "resume_hint": f"the same command with --output {options.folder} --resume"})
-
-
-def _train(options, dataset, network, build, hyper_parameters, augmentation, after_epoch=None):
-    hyper = _hyper_parameters(options, hyper_parameters[options.method], augmentation)
-    from_weights = hyper.pop("log_sigma2_from_weights", None)
-    if options.init_from and options.log_sigma2 is None and from_weights is not None:
-        hyper["log_sigma2"] = from_weights
-    kernels.use_plain_graph(options.plain_graph)
-    generator = seed_generators(options.seed)
-    shape = dataset.train_images.shape[1:]
+def _train(options, dataset, start, after_epoch=None):
+    """One training, from random weights or from those at the path `start`."""
+    values, method = options.values, options.method
+    kernels.use_plain_graph(values["plain_graph"])
+    generator = seed_generators(values["seed"])
+    shape = dataset.train.inputs.shape[1:]
     try:
-        net = build(_method(options, hyper), input_shape=shape, num_classes=dataset.num_classes)
+        net = options.network.build(method, shape, dataset.num_classes, values["k"])
     except ValueError as error:
-        raise UserError(f"{network} does not take the images of {dataset.name}, {'x'.join(map(str, shape))}: {error}; "
-                        "choose another --dataset") from None
-    # Before the run's folder is made, which weights that do not fit should not leave behind. A run that goes on has
-    # its weights in its checkpoint.
-    start, remark = options.stored.get("start", "random"), None
-    if options.init_from and not (options.resume and runs.has_checkpoint(options.folder)):
-        source = warm_start.Source(options.init_from)
-        start, remark = source.description, _warm_start(source, net, options, hyper)
+        raise UserError(f"{options.network_title} does not take the images of {dataset.name}, "
+                        f"{'x'.join(map(str, shape))}: {error}; choose another --dataset") from None
+    if values["batch_size"] > len(dataset.train.inputs):
+        raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train.inputs)} training "
+                        f"images of {dataset.name}")
+    # Before the run's folder is made, which weights that do not fit should not leave behind.
+    began, remark = ("random", "random"), None
+    if start:
+        source = warm_start.Weights(start)
+        began = source.name, source.title
+        # A run that goes on has its weights in its checkpoint.
+        if not (options.resume and runs.has_checkpoint(options.folder)):
+            missing = source.copy_to(net)
+            remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, set(options.given))}"
+            remark += source.remark(options.network, method)
 
-    run = runs.start(options, dataset, network=network, start=start, **hyper)
-    trainer = Trainer(net, num_examples=len(dataset.train_images), l2=hyper["l2"])
+    run = _open(options, dataset, began)
+    trainer = Trainer(net, method, len(dataset.train.inputs), values["l2"])
     if remark:
-        already = sparsity.total(trainer.count_layers()).sparsity_percent
-        run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step")
-    pictures = Snapshots(run, net) if options.snapshots else None
+        already = compression.total(trainer.count_layers()).sparsity_percent
+        run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step" if method.prunes
+                else remark)
+    pictures = Snapshots(run, shape) if options.snapshots else None
 
     def after(epoch):
         if pictures:
-            pictures.take(epoch)
+            pictures.take(epoch, trainer.pruned_weights())
         if after_epoch:
-            after_epoch(epoch, run, net, dataset)
+            after_epoch(epoch, run, trainer, dataset)
 
-    history, completed = fit(trainer, dataset, run, epochs=options.epochs, batch_size=options.batch_size,
-                             learning_rate=hyper["learning_rate"], kl_weight=hyper["kl_weight"],
-                             generator=generator, augmentation=hyper["augmentation"],
+    batches = Minibatches(dataset.train, values["batch_size"], dataset.augmentation if values["augment"] else None)
+    history, completed = fit(trainer, batches, dataset.test, run, epochs=values["epochs"],
+                             learning_rate=values["learning_rate"], seed=values["seed"], generator=generator,
                              after_epoch=after)
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
-    tables.finish(run, trainer, dataset, history, completed)
+    _finish(options, run, trainer, dataset, history, completed, began)
     return run
 
 
-def _hyper_parameters(options, defaults, augmentation):
-    """The script's hyper-parameters for the method, with what the command line says in their place."""
-    hyper = {"l2": 0.0, "kl_weight": Constant(0.0), **defaults}
-    rate = hyper["learning_rate"]
-    if not options.kl_warm_up:
-        hyper["kl_weight"] = Constant(hyper["kl_weight"](rate.end))
-    if "log_sigma2" in hyper and options.log_sigma2 is not None:
-        hyper["log_sigma2"] = options.log_sigma2
-    hyper["learning_rate"] = replace(rate, initial=options.learning_rate or rate.initial)
-    for name in ("learning_rate", "kl_weight"):
-        hyper[name] = hyper[name].stretched(options.epochs / rate.end)
-    by_default = hyper.pop("augment", False)
-    wanted = by_default if options.augment is None else options.augment
-    hyper["augmentation"] = augmentation if wanted else None
-    return hyper
+def _open(options, dataset, began):
+    """The run's folder; says what is going to be trained."""
+    settings = options.sections()
+    settings["dataset"].update(title=dataset.name, fingerprint=dataset.fingerprint)
+    settings["start"].update(name=began[0], title=began[1])
+    environment = theano_setup.describe()
+    run = runs.Run(options.folder, {"settings": settings, "environment": environment, **runs.provenance()},
+                   options.resume, options.defaults(), options.resume_hint)
+    run.log(f"{options.network_title}, {options.method.title}, on {dataset.name} ({len(dataset.train.inputs):,} "
+            f"training and {len(dataset.test.inputs):,} test images, {dataset.num_classes} classes), seed "
+            f"{options.values['seed']}, {options.values['epochs']} epochs")
+    run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
+            f"BLAS: {environment['blas']}")
+    run.log(f"Run folder: {run.folder}")
+    run.log("Compiling; the first time on a machine it takes a minute or two ...")
+    return run
 
 
-def _method(options, hyper):
-    if options.method == "sparse-vd":
-        return methods.sparse_vd(options.threshold, hyper["train_clip"], hyper["log_sigma2"],
-                                 options.parameterization, options.kl)
-    return methods.dense() if options.method == "dense" else methods.binary_dropout(options.dropout_rate)
+def _finish(options, run, trainer, dataset, history, completed, began):
+    """Says how to go on with a run that was stopped, or writes the results and prints the final table."""
+    method, values = options.method, options.values
 
-
-def _warm_start(source, net, options, hyper):
-    """Copies the weights; returns the line that tells of it."""
-    found = source.copy_to(net)
-    variances = ""
-    if options.method == "sparse-vd":
-        if found and options.log_sigma2 is None:
-            hyper["log_sigma2"] = None  # in the configuration: no one value
-            variances = ", noise from there too"
-        else:
-            for layer in get_all_layers(net):
-                if hasattr(layer, "set_log_sigma2"):
-                    layer.set_log_sigma2(hyper["log_sigma2"])
-            variances = f", log sigma^2 = {hyper['log_sigma2']:g}"
-    return f"Starts from {source.path} ({source.description}){variances}"
+    def draw():
+        if history:
+            plots.draw_curves(history, run.path("curves.png"), prunes=method.prunes, title=", ".join(
+                [options.network_title, method.title, dataset.name, f"seed {values['seed']}"]))
+    if not completed:
+        draw()
+        run.log(f"Stopped after epoch {len(history)}. To go on: {run.resume_hint}")
+        raise SystemExit(130)
+    method.finish(trainer.net)
+    draw()
+    files.write_arrays(run.path("weights.npz"), trainer.weights())
+    test, final_train = trainer.evaluate(dataset.test), trainer.evaluate(dataset.train)
+    files.write_arrays(run.path("weights_pruned.npz"), trainer.pruned_weights())
+    files.write_arrays(run.path("preprocessing.npz"), dataset.transform.arrays())
+    summary = {
+        "format": runs.FORMAT, "experiment": options.experiment.name, "network": values["network"], "k": values["k"],
+        "network_title": options.network_title, "method": method.name, "method_title": method.title,
+        "prunes": method.prunes, "dataset": values["dataset"], "dataset_title": dataset.name,
+        "random_labels": values["random_labels"], "validation": values["validation"], "start": began[0],
+        "start_title": began[1], "seed": values["seed"], "epochs": values["epochs"], "flags": options.flags,
+        "flags_shown": options.flags_shown, **tables.summarize(history, trainer.count_layers(), test, final_train),
+        **method.row(trainer.net), "git_commit": run.config["git_commit"]}
+    files.write_json(run.path("summary.json"), summary)
+    run.log("\n" + tables.final_table(summary) + "\n")
+    run.log(f"In {run.folder}: " + ", ".join(sorted(os.listdir(run.folder))))
+    run.close()

@@ -5,8 +5,8 @@ import theano
 import theano.tensor as T
 from lasagne.layers import get_all_layers, get_output
 
-from nets import objectives
 from nets.sparsity import weight_layers
+from nets.tasks import Classification
 
 __all__ = ["GradientNoise"]
 
@@ -18,6 +18,8 @@ class GradientNoise:
     ----------
     net : :class:`lasagne.layers.Layer`
         output layer of a network with SparseVD layers
+    method : :class:`nets.methods.base.Method`
+        that the layers are of
     num_examples : int
         size of the training set, N; gradients are of the negative lower bound by training image, with KL weight 1
 
@@ -26,20 +28,19 @@ class GradientNoise:
     Molchanov, Ashukha, Vetrov (2017), section 4.1, additive noise reparameterization.
     """
 
-    def __init__(self, net, num_examples):
+    def __init__(self, net, method, num_examples, task=Classification()):
         self.layers = weight_layers(net)
         shape = get_all_layers(net)[0].shape
-        images, labels = T.TensorType(theano.config.floatX, (False,) * len(shape))("images"), T.ivector("labels")
-        nll = objectives.negative_log_likelihood(get_output(net, images), labels)
-        loss = objectives.negative_sgvlb(nll, objectives.kl_divergence(net), num_examples, 1.0) / num_examples
-        self._gradients = theano.function([images, labels], T.grad(loss, [layer.W for layer in self.layers]))
+        inputs, targets = T.TensorType(theano.config.floatX, (False,) * len(shape))("inputs"), task.targets()
+        loss = task.nll(get_output(net, inputs), targets) + sum(term.value for term in method.terms(net)) / num_examples
+        self._gradients = theano.function([inputs, targets], T.grad(loss, [layer.W for layer in self.layers]))
 
     def set_posterior(self, layers):
         """Takes theta, log sigma^2 and biases of the layers of another network of the same architecture."""
         for own, other in zip(self.layers, layers, strict=True):
             own.W.set_value(other.W.get_value())
             own.b.set_value(other.b.get_value())
-            own.set_log_sigma2(other.log_sigma2.get_value())
+            own.set_log_sigma2(other.get_log_sigma2())
 
     def variances(self, images, labels, draws, progress=None):
         """The variance of a weight's gradient over `draws` draws of the noise, averaged over each layer's weights.

@@ -2,14 +2,16 @@
 
 import os
 
+from lasagne.layers import get_all_layers
+
 from nets.params import named_params
-from utils import files, original_format, runs
+from utils import files, original_format, results, runs
 from utils.errors import UserError
 
-__all__ = ["Source"]
+__all__ = ["Weights"]
 
 
-class Source:
+class Weights:
     """Weights on disk.
 
     Parameters
@@ -19,8 +21,8 @@ class Source:
 
     Attributes
     ----------
-    description : str
-        what they are the weights of, as it stands in tables: a method's name, or "original's file"
+    name, title : str
+        what they are the weights of: a method, or "original", "original's file", or "file", "weights on disk"
 
     Raises
     ------
@@ -30,10 +32,10 @@ class Source:
 
     def __init__(self, path):
         self.path = path
-        self.description = "weights on disk"
+        self.name, self.title = "file", "weights on disk"
         if path.endswith(".npy"):
             self._arrays = original_format.read_weights(path)
-            self.description = "original's file"
+            self.name, self.title = "original", "original's file"
             return
         folder = path if os.path.isdir(path) else os.path.dirname(path)
         if os.path.isdir(path):
@@ -42,51 +44,80 @@ class Source:
                 raise UserError(f"{path} holds no weights.npz: it is the folder of no finished run")
         self._arrays = files.read_arrays(self.path)
         if runs.is_finished(folder):
-            self.description = files.read_json(os.path.join(folder, "summary.json")).get("method", self.description)
+            summary = results.read_summary(folder)
+            self.name, self.title = summary["method"], summary["method_title"]
 
     def copy_to(self, net):
-        """Gives the network's parameters their values; what it has and dense nets lack, the noise's, may be missing.
+        """Gives the network's parameters their values. What only training needs, such as log sigma^2, may be missing.
+
+        log sigma^2 and log alpha are converted into each other where the network is parameterized by the other one.
 
         Returns
         -------
-        bool
-            whether the noise's parameters (log sigma^2, or log alpha) were among the values
+        list of str
+            the names of the parameters that are missing: all that only training needs, or none
 
         Raises
         ------
         UserError
             if a layer or a shape differs. The network is then as it was.
         """
-        params = named_params(net)
-        arrays = self._named(params)
-        has_noise = any(_is_noise(name) for name in arrays)
+        params, noise = named_params(net), named_params(net, training_only=True)
+        arrays = self._named(params, noise)
+        layers = {layer.name: layer for layer in get_all_layers(net)}
+        arrays, converted = _converted(arrays, params)
+        has_noise = converted or any(name in noise for name in arrays)
         for name in {**params, **arrays}:
-            optional = _is_noise(name) and not has_noise
             expected = params[name].get_value(borrow=True).shape if name in params else None
             found = arrays[name].shape if name in arrays else None
+            optional = name in noise and (not has_noise or converted)
             if expected != found and not (optional and found is None):
-                advice = ("; a dense network starts from weights_pruned.npz" if _is_noise(name) and not expected
-                          else "")
+                advice = "" if expected or not self._only_trains(name) else (
+                    "; another method starts from weights_pruned.npz")
                 raise UserError(f"{self.path} is of another network: {name} is {_shape(found)} there and "
                                 f"{_shape(expected)} here{advice}")
         for name, array in arrays.items():
             params[name].set_value(array.astype(params[name].dtype))
-        return has_noise
+        for layer, (kind, array) in converted.items():
+            getattr(layers[layer], f"set_{kind}")(array)
+        return [] if has_noise else list(noise)
 
-    def _named(self, params):
+    def remark(self, network, method):
+        """What the user should know of these weights in a network of a method; text that follows other text, or ""."""
+        if self.name == "original" and network.name == "vgg-like" and not method.prunes:
+            return ("; the authors' dense network rectifies dense1 before its normalization too, this one does not, and "
+                    "so begins by other predictions")
+        return ""
+
+    def _only_trains(self, name):
+        return name.endswith((".log_sigma2", ".log_alpha"))
+
+    def _named(self, params, noise):
         if isinstance(self._arrays, dict):
             return self._arrays
         # The original's files have no names: the order tells, with or without log sigma^2.
-        without = [name for name in params if not _is_noise(name)]
-        for names in (list(params), without):
-            if len(names) == len(self._arrays):
-                return dict(zip(names, self._arrays))
+        names = [name.replace(".log_alpha", ".log_sigma2") for name in params]
+        without = [name for name in params if name not in noise]
+        for candidates in (names, without):
+            if len(candidates) == len(self._arrays):
+                return dict(zip(candidates, self._arrays))
         raise UserError(f"{self.path} is of another network: it holds {len(self._arrays)} arrays, this network "
                         f"{len(params)} ({len(without)} without log sigma^2)")
 
 
-def _is_noise(name):
-    return name.endswith((".log_sigma2", ".log_alpha"))
+def _converted(arrays, params):
+    """Without what the network has in the other parameterization; and that, {layer: (name, array)}."""
+    other = {"log_sigma2": "log_alpha", "log_alpha": "log_sigma2"}
+    left, converted = {}, {}
+    for name, array in arrays.items():
+        layer, _, kind = name.rpartition(".")
+        twin = f"{layer}.{other.get(kind)}"
+        if kind in other and name not in params and twin in params and (
+                params[twin].get_value(borrow=True).shape == array.shape):
+            converted[layer] = kind, array
+        else:
+            left[name] = array
+    return left, converted
 
 
 def _shape(shape):

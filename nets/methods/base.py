@@ -1,0 +1,141 @@
+"""What a method is: the layers it supplies, and what it adds to training, checkpoints, tables and files."""
+
+from collections import namedtuple
+
+from lasagne.init import Constant, Normal
+from lasagne.layers import get_all_params
+
+from nets import kernels
+from nets.layers.conv import Conv2DLayer
+from nets.layers.dense import DenseLayer
+
+__all__ = ["Method", "Term", "Group", "Column", "Step"]
+
+#: A term of the objective beside the data's. name : str, its column in the history (its weight's is `<name>_weight`);
+#: title : str, its header; value : Theano scalar; weight : schedule.
+Term = namedtuple("Term", "name title value weight")
+
+#: Parameters that are trained with one factor on the learning rate.
+Group = namedtuple("Group", "params factor", defaults=(1.0,))
+
+#: A number of the method's own, by epoch and in the summary. key : str, in the files; header : str and format : str, in
+#: the row that an epoch prints.
+Column = namedtuple("Column", "key header format")
+
+#: Where training is: the number of completed steps and epochs, steps an epoch, epochs in all, and the run's seed.
+Step = namedtuple("Step", "step epoch steps_per_epoch epochs seed")
+
+
+class Method:
+    """The dense network; other methods override what they do otherwise.
+
+    A method is made of its values: its flags' and those that scripts alone set. Calls come in this order: layers, when
+    the network is built; `start`, if it starts from weights on disk; `terms`, `groups`, `optimizer`, `step_updates` and
+    `state`, when training is compiled; `begin_epoch` and `before_step`; `row` after each epoch; `finish`; `row` once
+    more.
+
+    What is random may depend on its own numbers alone: `numpy.random.default_rng((seed, step))` in `begin_epoch` and
+    `before_step`, a layer's noise stream in the graph. Then a run that is resumed needs nothing more than `state`.
+
+    Attributes
+    ----------
+    name : str
+        on the command line, in files
+    title : str
+        in tables; never a key
+    prunes : bool
+        whether sparsity and compression are shown
+    flags : tuple of :class:`utils.flags.Flag`
+        values that the method has
+    columns : tuple of :class:`Column`
+        what `row` gives
+    before_step : None or callable(net, :class:`Step`)
+        called before each training step
+
+    Raises
+    ------
+    ValueError
+        if a value is none of the method's.
+    """
+
+    name = "dense"
+    title = "Dense"
+    prunes = False
+    flags = ()
+    columns = ()
+    before_step = None
+
+    def __init__(self, **values):
+        for flag in self.flags:
+            setattr(self, flag.name, values.pop(flag.name, flag.default))
+        if values:
+            raise ValueError(f"{', '.join(values)}: no value of the method {self.name}")
+
+    # The network's layers. Ordinary ones start from N(0, 0.01^2), the convolutions too, as in the authors' scripts.
+
+    def dense_layer(self, incoming, num_units, nonlinearity, name):
+        """A fully-connected layer."""
+        return DenseLayer(incoming, num_units, W=Normal(0.01), b=Constant(0.0), nonlinearity=nonlinearity, name=name)
+
+    def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
+        """A 2-d convolution."""
+        return Conv2DLayer(incoming, num_filters, filter_size, pad=pad, W=Normal(0.01), b=Constant(0.0),
+                           nonlinearity=nonlinearity, name=name)
+
+    def dropout(self, incoming, p):
+        """What stands where the network has binary dropout of rate p; `incoming` itself is none."""
+        return incoming
+
+    # Starting from weights on disk.
+
+    def start(self, net, missing, given):
+        """Sets what the weights on disk do not tell.
+
+        Parameters
+        ----------
+        net : :class:`lasagne.layers.Layer`
+        missing : list of str
+            names of the parameters that were not among the weights; all of them are of training only
+        given : set of str
+            names of the values that the command line gives
+
+        Returns
+        -------
+        str
+            what the user is told of it, to follow "Starts from ..."
+        """
+        return ""
+
+    # Training, compiled once.
+
+    def terms(self, net):
+        """The :class:`Term` list: training minimizes N mean(-log p) + sum of weight times value."""
+        return []
+
+    def groups(self, net):
+        """The :class:`Group` list: what is trained, and how fast."""
+        return [Group(get_all_params(net, trainable=True))]
+
+    def optimizer(self, gradients, params, learning_rate):
+        """The updates, a dict, that train one group; Adam."""
+        return kernels.adam(gradients, params, learning_rate)
+
+    def step_updates(self, net, updates):
+        """More updates for each step, {shared variable: expression}; a parameter's new value is `updates[param]`."""
+        return {}
+
+    def state(self, net):
+        """{name: shared variable} of what training changes and no layer has as a parameter."""
+        return {}
+
+    # Training, epoch by epoch.
+
+    def begin_epoch(self, net, step):
+        """Before the steps of an epoch; `step` is its first :class:`Step`."""
+
+    def row(self, net):
+        """The values of `columns`, {key: number}."""
+        return {}
+
+    def finish(self, net):
+        """After the last epoch, before the final test pass and the files."""

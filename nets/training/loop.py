@@ -1,0 +1,139 @@
+"""The loop over epochs, with a row, a checkpoint and a test pass for each; the same for every method."""
+
+import signal
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from nets.methods.base import Step
+from utils import compression, tables
+from utils.errors import UserError
+from utils.runs import SPARSITY
+
+__all__ = ["fit"]
+
+
+def fit(trainer, batches, test, run, *, epochs, learning_rate, seed, generator, after_epoch=None):
+    """Trains up to `epochs`, from the run's checkpoint if it has one; one row an epoch, one checkpoint an epoch.
+
+    Ctrl-C (or SIGTERM) lets the epoch end and stops; a second one stops at once.
+
+    Parameters
+    ----------
+    trainer : :class:`nets.training.trainer.Trainer`
+    batches : object with `steps_per_epoch`, and callable(generator) -> iterable of (inputs, targets)
+        one pass over the training set, see :class:`data.batches.Minibatches`
+    test : object with `inputs` and `targets`
+        what the network is tested on after each epoch
+    run : :class:`utils.runs.Run`
+    learning_rate : callable(epoch) -> float
+        see :mod:`nets.schedules`
+    seed : int
+        the run's, for the method
+    generator : numpy.random.Generator
+        given to `batches`
+    after_epoch : callable(int), or None
+        called with 0 before the first epoch, and with the number of completed ones after each
+
+    Returns
+    -------
+    tuple
+        the history, a list with a dict for each completed epoch, and whether all epochs are completed
+
+    Raises
+    ------
+    UserError
+        if the loss or a weight becomes NaN or infinite (the last good checkpoint is kept), the checkpoint is of
+        another network, or a file cannot be written.
+    """
+    after_epoch = after_epoch or (lambda epoch: None)
+    method, net = trainer.method, trainer.net
+    history, start = [], 0
+    if run.checkpoint:
+        arrays, start, history, generator.bit_generator.state = run.checkpoint
+        trainer.set_state(arrays, run.path("checkpoint.npz"))
+        run.write_history(history)
+        run.log(f"Resumed after epoch {start} of {epochs}.")
+    else:
+        after_epoch(0)
+
+    table = tables.EpochTable(epochs, [(term.name, term.title) for term in trainer.terms], method.prunes,
+                              method.columns)
+    steps = batches.steps_per_epoch
+    with _Interruption() as interruption:
+        for epoch in range(start, epochs):
+            began = time.perf_counter()
+            counter = iter(range(epoch * steps, (epoch + 1) * steps))
+
+            def before_step():
+                method.before_step(net, Step(next(counter), epoch, steps, epochs, seed))
+
+            method.begin_epoch(net, Step(epoch * steps, epoch, steps, epochs, seed))
+            rates = learning_rate(epoch), [term.weight(epoch) for term in trainer.terms]
+            with tqdm(total=steps, desc=f"epoch {epoch + 1}/{epochs}", unit="step", leave=False,
+                      disable=None) as progress:
+                train, terms = trainer.train_epoch(batches(generator), *rates,
+                                                   before_step if method.before_step else None, progress)
+            arrays = trainer.state()
+            _require_finite(train.nll + sum(terms), arrays, epoch, run)
+            row = _row(trainer, test, epoch, rates, train, terms)
+            row["seconds"] = round(time.perf_counter() - began, 2)
+            history.append(row)
+            run.save_checkpoint(arrays, epoch + 1, history, generator.bit_generator.state)
+            run.log(table.line(row))
+            after_epoch(epoch + 1)
+            if interruption.asked and epoch + 1 < epochs:
+                return history, False
+    return history, True
+
+
+def _row(trainer, test, epoch, rates, train, terms):
+    learning_rate, weights = rates
+    names = [term.name for term in trainer.terms]
+    row = {"epoch": epoch + 1, "learning_rate": learning_rate}
+    row.update((f"{name}_weight", weight) for name, weight in zip(names, weights))
+    final_terms = trainer.term_values()
+    test = trainer.evaluate(test)
+    # Per training example, so that both are comparable: -log p(y | x) + rw KL / N.
+    for part, evaluation, values in (("train", train, terms), ("test", test, final_terms)):
+        penalty = sum(weight * value for weight, value in zip(weights, values))
+        row[f"{part}_loss"] = evaluation.nll + penalty / trainer.num_examples
+    row.update(train_nll=train.nll, test_nll=test.nll, train_error_percent=train.error_percent,
+               test_error_percent=test.error_percent)
+    row.update(zip(names, final_terms))
+    layers = trainer.count_layers()
+    row.update((SPARSITY + layer.name, layer.sparsity_percent) for layer in layers)
+    row["compression"] = compression.total(layers).compression
+    row.update(trainer.method.row(trainer.net))
+    return row
+
+
+def _require_finite(loss, arrays, epoch, run):
+    bad = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if bad or not np.isfinite(loss):
+        what = f"{bad[0].split('/')[-1]} became NaN or infinite" if bad else "the loss became NaN or infinite"
+        kept = f"the checkpoint after epoch {epoch} is kept in {run.folder}" if epoch else "no epoch was completed"
+        raise UserError(f"{what} in epoch {epoch + 1}; {kept}. Start a new run with another --seed or --batch-size, or "
+                        "a lower learning rate")
+
+
+class _Interruption:
+    """While active, the first Ctrl-C or SIGTERM only sets `asked`; the second one acts as usual."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self):
+        self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        tqdm.write("Stopping after this epoch; Ctrl-C again stops at once and loses the epoch.")

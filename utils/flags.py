@@ -1,0 +1,115 @@
+"""Values that decide what is trained, each described once: how it is read, checked, stored, compared and shown."""
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Flag", "positive", "seed", "size", "rate", "number", "spelled"]
+
+
+def positive(text):
+    """An int from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+def seed(text):
+    """An int of 32 bits."""
+    value = int(text)
+    if not 0 <= value < 2 ** 32:
+        raise argparse.ArgumentTypeError(f"{value} is not in 0 ... 4294967295")
+    return value
+
+
+def size(text):
+    """A finite float above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value:g} is not positive")
+    return value
+
+
+def rate(text):
+    """A float from 0 on and below 1."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is no rate: 0 <= X < 1")
+    return value
+
+
+def number(text):
+    """A float, not NaN."""
+    value = float(text)
+    if value != value:
+        raise argparse.ArgumentTypeError("NaN is no number here")
+    return value
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A value that decides what is trained.
+
+    Attributes
+    ----------
+    name : str
+        `log_sigma2` is `--log-sigma2` on the command line
+    default : object
+        where neither the script nor the command line says anything else; also what runs have that were made before
+        there was this flag
+    help : str or None
+        None keeps it off the command line: scripts alone set it
+    type : callable(str) -> value, or bool
+        bool makes `--name` and `--no-name` of it
+    choices : tuple of str or None
+    metavar : str
+    nargs : str or None
+        as argparse's
+    in_tables : bool
+        whether tables name the value where it is not the script's own: what a result depends on and no other column
+        shows
+    """
+
+    name: str
+    default: Any = None
+    help: str = None
+    type: Any = str
+    choices: tuple = None
+    metavar: str = "X"
+    nargs: str = None
+    in_tables: bool = True
+
+    @property
+    def option(self):
+        """As on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    def add_to(self, parser, default):
+        """Offers it on a command line where the script's value is `default`; without the flag, the result is None."""
+        shown = spelled(default) if default is not None or self.default is None else "depends on the method"
+        keywords = dict(default=None, help=f"{self.help} (default: {shown})")
+        if self.type is bool:
+            keywords["action"] = argparse.BooleanOptionalAction
+        elif self.choices:
+            keywords["choices"] = self.choices
+        else:
+            keywords.update(type=self.type, metavar=self.metavar)
+        if self.nargs:
+            keywords["nargs"] = self.nargs
+        parser.add_argument(self.option, **keywords)
+
+    def text(self, value):
+        """The flag with a value, as one would type it."""
+        if self.type is bool:
+            return self.option if value else "--no-" + self.option[2:]
+        return f"{self.option} {spelled(value)}"
+
+
+def spelled(value):
+    """A value as text."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(spelled, value))
+    return "none" if value is None else format(value, "g") if isinstance(value, float) else str(value)

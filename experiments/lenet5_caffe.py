@@ -30,6 +30,10 @@ EXPERIMENT = Experiment(
             train_clip=True),                        # and left out in training too: dense weights of the mean
         "dense": DENSE,
         "binary-dropout": DENSE,
+        "magnitude": dict(
+            learning_rate=LinearDecay(1e-3, begin=100, end=200), l2=1e-4,
+            ramp=LinearWarmUp(begin=10, end=150),    # epochs between which more and more weights are pruned
+            sparsity=[67.0, 98.0, 99.8, 95.0]),# percent by layer: those of the paper's SparseVD
     })
 
 

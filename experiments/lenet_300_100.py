@@ -32,6 +32,10 @@ EXPERIMENT = Experiment(
             train_clip=True),                        # and left out of the mean in training too
         "dense": DENSE,
         "binary-dropout": DENSE,
+        "magnitude": dict(
+            learning_rate=LinearDecay(1e-3, begin=100, end=200), l2=1e-4,
+            ramp=LinearWarmUp(begin=10, end=150),    # epochs between which more and more weights are pruned
+            sparsity=[98.9, 97.2, 62.0]),# percent by layer: those of the paper's SparseVD
     })
 
 

@@ -23,8 +23,9 @@ from nets import kernels, methods
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.pool import MaxPool2x2Layer
 from nets.methods import METHODS
+from nets.methods.base import Step
 from nets.params import named_params
-from nets.schedules import Constant
+from nets.schedules import Constant, LinearWarmUp
 from nets.training.loop import fit
 from nets.training.trainer import Trainer, seed_generators
 from nets.training.warm_start import Weights
@@ -35,7 +36,7 @@ EPOCHS, BATCH = 3, 20
 #: {(method, check): reason}
 EXCEPTIONS = {}
 #: Values under which a short training prunes something, but not all.
-VALUES = {"sparse-vd": dict(log_sigma2=-6.0)}
+VALUES = {"sparse-vd": dict(log_sigma2=-6.0), "magnitude": dict(ramp=LinearWarmUp(0, 2))}
 
 
 def network(method):
@@ -257,3 +258,27 @@ def test_a_flag_that_a_run_lacks_counts_as_its_default(tmp_path):
     newer["method"]["kl"] = "first-version"
     with pytest.raises(UserError, match="kl is 'paper' there, not 'first-version'"):
         runs.Run(str(tmp_path), {"settings": newer}, True, defaults)
+
+
+def test_magnitudes_sparsity_grows_as_published():
+    """1 - (1 - t)^3 of the final sparsity, and the largest weights are those that stay."""
+    method = methods.make("magnitude", sparsity=[90.0], ramp=LinearWarmUp(0, 100), refreshes=1)
+    net = method.dense_layer(InputLayer((None, 50)), 40, nonlinearity=softmax, name="dense1")
+    rng = np.random.RandomState(1)
+    for epoch, share in ((10, 0.2439), (25, 0.5203125), (50, 0.7875), (75, 0.8859375), (100, 0.9)):
+        W = rng.normal(size=(50, 40)).astype("float32")
+        net.W.set_value(W)
+        method.before_step(net, Step(epoch * 7, epoch, 7, 200, 1))
+        mask = net.mask.get_value()
+        assert mask.sum() == round(2000 * (1 - share))
+        assert abs(W[mask == 1]).min() >= abs(W[mask == 0]).max()
+    net.W.set_value(rng.normal(size=(50, 40)).astype("float32"))
+    method.before_step(net, Step(150 * 7, 150, 7, 200, 1))      # the mask stays
+    np.testing.assert_array_equal(net.mask.get_value(), mask)
+
+
+def test_a_sparsity_for_each_layer_or_one_for_all():
+    assert methods.make("magnitude", sparsity=[50.0]).targets(3) == [50.0] * 3
+    assert methods.make("magnitude", sparsity=[50.0, 60.0]).targets(2) == [50.0, 60.0]
+    with pytest.raises(UserError, match="--sparsity has 2 numbers.*each of the 3 layers"):
+        methods.make("magnitude", sparsity=[50.0, 60.0]).targets(3)

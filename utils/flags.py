@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Flag", "positive", "seed", "size", "rate", "number", "spelled"]
+__all__ = ["Flag", "positive", "seed", "size", "rate", "percent", "number", "spelled"]
 
 
 def positive(text):
@@ -36,6 +36,14 @@ def rate(text):
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{value:g} is no rate: 0 <= X < 1")
+    return value
+
+
+def percent(text):
+    """A float from 0 on and below 100."""
+    value = float(text)
+    if not 0 <= value < 100:
+        raise argparse.ArgumentTypeError(f"{value:g} is no percentage: 0 <= X < 100")
     return value
 
 

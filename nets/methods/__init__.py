@@ -2,13 +2,14 @@
 
 from nets.methods.binary_dropout import BinaryDropout
 from nets.methods.dense import Dense
+from nets.methods.magnitude import Magnitude
 from nets.methods.sparse_vd import SparseVD
 from nets.schedules import restored, stored
 
 __all__ = ["METHODS", "make", "described"]
 
 #: {name: class}, the one list of methods.
-METHODS = {method.name: method for method in (SparseVD, Dense, BinaryDropout)}
+METHODS = {method.name: method for method in (SparseVD, Dense, BinaryDropout, Magnitude)}
 
 
 def make(name, **values):

@@ -5,10 +5,9 @@ import os
 
 import numpy as np
 import seaborn
-import theano
 from PIL import Image, ImageDraw
 
-from nets.sparsity import masked_weights, weight_layers
+from nets.sparsity import EffectiveParams, weight_layers
 from utils import files
 
 __all__ = ["Snapshots", "kept", "thinned", "tiled", "color_scale"]
@@ -40,11 +39,13 @@ class Snapshots:
         convolutions = [layer for layer in weighted if layer.W.ndim == 4]
         dense = [layer for layer in weighted if layer.W.ndim == 2][0]
         self._image_shape = None if convolutions else dense.input_shape[1:]
-        self._weights = theano.function([], [masked_weights((convolutions or [dense])[0]), masked_weights(dense)])
+        self._shown = (convolutions or [dense])[0].W, dense.W
+        self._effective = EffectiveParams(net)
 
     def take(self, epoch):
         """Keeps the weights after the given number of epochs."""
-        filters, dense = self._weights()
+        self._effective.update()
+        filters, dense = map(self._effective.value, self._shown)
         if self._image_shape:
             filters = filters.T.reshape(-1, *self._image_shape)
         files.write_arrays(os.path.join(self._folder, f"epoch-{epoch:04d}.npz"),

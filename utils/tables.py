@@ -136,7 +136,7 @@ def finish(run, trainer, dataset, history, completed):
         run.log(f"Stopped after epoch {len(history)}. To go on: {run.resume_hint}")
         raise SystemExit(130)
     files.write_arrays(run.path("weights.npz"), trainer.weights())
-    files.write_arrays(run.path("weights_pruned.npz"), sparsity.pruned_values(trainer.net))
+    files.write_arrays(run.path("weights_pruned.npz"), trainer.effective.named_values())
     final_train = trainer.evaluate(dataset.train_images, dataset.train_labels)
     summary = summarize(run.config, history, trainer.count_layers(), final_train)
     files.write_json(run.path("summary.json"), summary)

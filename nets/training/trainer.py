@@ -11,12 +11,10 @@ import theano.tensor as T
 from tqdm import tqdm
 
 from nets import kernels, objectives, sparsity
-from nets.kernels.adam import adam
 from nets.params import named_params
 from utils import tables
 from utils.errors import UserError
 from utils.runs import SPARSITY
-from utils.threads import FairShare
 
 __all__ = ["Predictor", "Trainer", "Evaluation", "fit", "seed_generators"]
 
@@ -48,14 +46,16 @@ class Predictor:
 
     def __init__(self, net):
         self.net = net
+        self.effective = sparsity.EffectiveParams(net)
         images, labels = _inputs(net)
-        pruned = lasagne.layers.get_output(net, images, deterministic=True)
+        pruned = lasagne.layers.get_output(net, images, deterministic=True, effective=self.effective.variables)
         nll = objectives.negative_log_likelihood(pruned, labels) * labels.size
         self._evaluate = theano.function([images, labels], [nll, _errors(pruned, labels)])
-        self.count_layers = sparsity.counting_function(net)
+        self.count_layers = self.effective.count_layers
 
     def evaluate(self, images, labels):
         """The :class:`Evaluation` of the pruned network's predictions of all given images."""
+        self.effective.update()
         nll = errors = 0.0
         for start in range(0, len(images), EVALUATION_BATCH):
             batch = self._evaluate(images[start:start + EVALUATION_BATCH], labels[start:start + EVALUATION_BATCH])
@@ -100,14 +100,13 @@ class Trainer(Predictor):
         penalty = l2 * lasagne.regularization.regularize_network_params(net, lasagne.regularization.l2) if l2 else 0
         loss = objectives.negative_sgvlb(nll + penalty, kl, num_examples, self._kl_weight)
         params = lasagne.layers.get_all_params(net, trainable=True)
-        updates = (adam if kernels.enabled() else lasagne.updates.adam)(loss, params, self._learning_rate)
+        updates = kernels.adam(loss, params, self._learning_rate)
         self._optimizer_state = [variable for variable in updates if variable not in params]
         # Not T.stack, which would fetch the three from a GPU.
         batch_totals = T.concatenate([T.cast(total, "float64").dimshuffle("x")
                                       for total in (nll * labels.size, _errors(noisy, labels), kl)])
         updates[self._totals] = self._totals + batch_totals
         self._train = theano.function([images, labels], updates=updates)
-        self._threads = FairShare()
 
         self._kl = theano.function([], kl)
 
@@ -129,7 +128,6 @@ class Trainer(Predictor):
             chosen = order[batch * batch_size:(batch + 1) * batch_size]
             batch_images = images[chosen]
             self._train(augment(batch_images) if augment else batch_images, labels[chosen])
-            self._threads.adapt()
             if progress:
                 progress.update()
         nll, errors, kl = self._totals.get_value()

@@ -1,74 +1,66 @@
-"""How sparse a network is. Biases do not count, neither as weights nor as non-zero ones."""
+"""How sparse a network is, and the weights that it predicts with. Biases do not count as weights."""
 
-from collections import namedtuple
-
+import numpy as np
 import theano
-import theano.tensor as T
 from lasagne.layers import get_all_layers
 
+from nets.layers.weighted import WeightedLayer
 from nets.params import named_params
+from utils.compression import LayerSparsity
 
-__all__ = ["LayerSparsity", "counting_function", "total", "masked_weights", "pruned_values",
-           "weight_layers"]
-
-
-class LayerSparsity(namedtuple("LayerSparsity", "name weights nonzero")):
-    """A layer's name, number of weights, and number of weights that are not zero after pruning."""
-
-    __slots__ = ()
-
-    @property
-    def sparsity_percent(self):
-        """The share of weights that are zero, in percent."""
-        return 100.0 * (self.weights - self.nonzero) / self.weights
-
-    @property
-    def compression(self):
-        """Weights over non-zero weights, |W| / |W != 0| (paper, table 1); infinite if none is left."""
-        return self.weights / self.nonzero if self.nonzero else float("inf")
+__all__ = ["EffectiveParams", "weight_layers"]
 
 
 def weight_layers(net):
     """The layers of a network that have weights, from the input on."""
-    return [layer for layer in get_all_layers(net) if hasattr(layer, "W")]
+    return [layer for layer in get_all_layers(net) if isinstance(layer, WeightedLayer)]
 
 
-def _mask(layer):
-    """A layer that prunes says itself what it keeps; of any other layer, what is not 0 is kept."""
-    return layer.get_mask() if hasattr(layer, "get_mask") else T.neq(layer.W, 0)
+class EffectiveParams:
+    """The values that a network predicts with, evaluated by one function: whoever reads them reads the same.
 
+    Two functions of one expression may round apart, and so may disagree about a weight at the threshold.
 
-def counting_function(net):
-    """Compiles a function without arguments that returns a :class:`LayerSparsity` for each layer with weights.
+    Parameters
+    ----------
+    net : :class:`lasagne.layers.Layer`
+        the output layer
 
-    The masks are those of the layers' own predictions, computed on the same device.
+    Attributes
+    ----------
+    variables : dict
+        {parameter: shared variable of its effective value}, for the argument `effective` of `get_output`
     """
-    layers = weight_layers(net)
-    count = theano.function([], [T.sum(_mask(layer), dtype="int64") for layer in layers])
 
-    def count_layers():
-        return [LayerSparsity(layer.name, int(layer.W.get_value(borrow=True).size), int(nonzero))
-                for layer, nonzero in zip(layers, count())]
-    return count_layers
+    def __init__(self, net):
+        self._net = net
+        expressions = {}
+        for layer in weight_layers(net):
+            expressions.update(layer.effective_params())
+        self.variables = {param: theano.shared(param.get_value(), f"effective/{param.name}",
+                                               broadcastable=param.broadcastable) for param in expressions}
+        self._update = theano.function([], updates=[(self.variables[param], expression)
+                                                    for param, expression in expressions.items()])
 
+    def update(self):
+        """Evaluates the values of the parameters as they are now."""
+        self._update()
 
-def total(layers):
-    """The :class:`LayerSparsity` of all given ones together."""
-    return LayerSparsity("total", sum(layer.weights for layer in layers), sum(layer.nonzero for layer in layers))
+    def value(self, param):
+        """A parameter's effective value at the last update, an array that the caller must not change."""
+        return self.variables.get(param, param).get_value(borrow=True)
 
+    def count_layers(self):
+        """Updates; a :class:`utils.compression.LayerSparsity` for each layer with weights."""
+        self.update()
+        return [LayerSparsity(layer.name, sum(self.value(param).size for param in layer.weights),
+                              int(sum(np.count_nonzero(self.value(param)) for param in layer.weights)))
+                for layer in weight_layers(self._net)]
 
-def masked_weights(layer):
-    """The weights of a layer as its predictions use them, pruned ones as 0; a Theano expression."""
-    return layer.W * T.cast(_mask(layer), layer.W.dtype)
+    def named_values(self):
+        """Updates; the parameters of the dense net that predicts as this one does: {"layer.W": array, ...}.
 
-
-def pruned_values(net):
-    """The weights and biases of the dense net that predicts as this one does: {"layer.W": array, ...}.
-
-    Pruned weights are 0. Parameters that only training needs (log sigma^2) are left out.
-    """
-    layers = weight_layers(net)
-    masked = theano.function([], [masked_weights(layer) for layer in layers])
-    weights = dict(zip((f"{layer.name}.W" for layer in layers), masked()))
-    return {name: weights[name] if name in weights else param.get_value()
-            for name, param in named_params(net, training_only=False).items()}
+        Pruned weights are 0. Parameters that only training needs (log sigma^2) are left out.
+        """
+        self.update()
+        return {name: self.value(param) for name, param in named_params(self._net, training_only=False).items()}

@@ -1,21 +1,20 @@
-"""Theano Ops of our own, in C with OpenMP, for a CPU. Each has a plain Theano graph in its place where it cannot run.
+"""Operations in C++ with OpenMP, for a CPU, each behind a plain function.
 
-What decides is :func:`enabled`, when a network is built: the Ops are for a CPU, and `use_plain_graph` turns them off.
+A kernel's file holds its C++ operation and, beside it, the plain Theano graph that computes the same and stands in for
+it on a GPU and where there is no compiler. Which of the two is made is decided when the graph is made, in
+:func:`nets.kernels.base.kernel` alone. The names of :func:`plain` and :func:`enabled` are those of the files.
 """
 
-import theano
+from nets.kernels.adam import adam
+from nets.kernels.base import enabled, plain, use_plain_graph
+from nets.kernels.batch_norm import batch_norm
+from nets.kernels.conv import conv, conv_pair
+from nets.kernels.dense import dense, dense_pair
+from nets.kernels.max_pool import max_pool_2x2
+from nets.kernels.normal import normal_stream
+from nets.kernels.posterior import PosteriorConstants, posterior, posterior_of_log_alpha
+from nets.kernels.sample import sample
 
-__all__ = ["enabled", "use_plain_graph"]
-
-_plain = False
-
-
-def enabled():
-    """Whether networks that are built now use the Ops."""
-    return not _plain and theano.config.device == "cpu" and bool(theano.config.cxx)
-
-
-def use_plain_graph(plain=True):
-    """Turns the Ops off (or on again) for the networks that are built from now on."""
-    global _plain
-    _plain = plain
+__all__ = ["PosteriorConstants", "adam", "batch_norm", "conv", "conv_pair", "dense", "dense_pair", "enabled",
+           "max_pool_2x2", "normal_stream", "plain", "posterior", "posterior_of_log_alpha", "sample",
+           "use_plain_graph"]

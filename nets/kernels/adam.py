@@ -2,47 +2,64 @@
 
 from collections import OrderedDict
 
+import lasagne
 import numpy as np
 import theano
 import theano.tensor as T
+from lasagne.updates import get_or_compute_grads
 from theano.gof import Apply
 
-from nets.kernels.base import InPlaceOp, in_cpp
+from nets.kernels.base import InPlaceOp, in_cpp, kernel
 
 __all__ = ["adam", "AdamStep"]
 
 
-def adam(loss, params, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    """Updates as of :func:`lasagne.updates.adam`, with the same state in the same order.
+def _adam(loss_or_grads, params, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, name="adam"):
+    updates = lasagne.updates.adam(loss_or_grads, params, learning_rate, beta1, beta2, epsilon)
+    # mean, square, param for each param, and the steps.
+    *averages, steps = (variable for variable in updates if variable not in params)
+    for param, mean, square in zip(params, averages[::2], averages[1::2]):
+        mean.name, square.name = f"{name}/{param.name}.mean", f"{name}/{param.name}.square"
+    steps.name = f"{name}/step"
+    return updates
+
+
+@kernel(plain=_adam)
+def adam(loss_or_grads, params, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8, name="adam"):
+    """Updates as of :func:`lasagne.updates.adam`, with a state that has names.
+
+    Groups of parameters with a learning rate each take a call each, with another `name`.
 
     Parameters
     ----------
-    loss : Theano scalar
+    loss_or_grads : Theano scalar, or list of Theano expressions
+        the loss, or its gradients to the parameters
     params : list of Theano shared variables
     learning_rate : Theano scalar or float
     beta1, beta2 : float
         the decay of the averages of gradients and of their squares
     epsilon : float
+    name : str
+        what the names of the state's variables begin with
 
     Returns
     -------
     OrderedDict
-        {shared variable: expression}: for each parameter the averages of its gradients and of their squares, and
-        itself; the number of steps at the end
+        {shared variable: expression}: for each parameter the averages of its gradients, `<name>/<parameter>.mean`, and
+        of their squares, `<name>/<parameter>.square`, and itself; the number of steps, `<name>/step`, at the end
 
     References
     ----------
     Kingma, Ba (2015), Adam: a method for stochastic optimization; the formulation before section 2.1.
     """
     updates = OrderedDict()
-    dtype = theano.config.floatX
-    steps = theano.shared(np.zeros((), dtype))
+    steps = theano.shared(np.zeros((), theano.config.floatX), f"{name}/step")
     t = steps + 1
-    rate = T.cast(learning_rate * T.sqrt(1 - beta2 ** t) / (1 - beta1 ** t), dtype)
+    rate = learning_rate * T.sqrt(1 - beta2 ** t) / (1 - beta1 ** t)
     step = AdamStep(beta1, beta2, epsilon)
-    for param, gradient in zip(params, T.grad(loss, params)):
-        state = [theano.shared(np.zeros_like(param.get_value(borrow=True)), broadcastable=param.broadcastable)
-                 for _ in range(2)]
+    for param, gradient in zip(params, get_or_compute_grads(loss_or_grads, params), strict=True):
+        state = [theano.shared(np.zeros_like(param.get_value(borrow=True)), f"{name}/{param.name}.{average}",
+                               broadcastable=param.broadcastable) for average in ("mean", "square")]
         updated, *averages = step(param, gradient, *state, T.cast(rate, param.dtype))
         updates.update(zip(state, averages))
         updates[param] = updated
@@ -78,14 +95,6 @@ class AdamStep(InPlaceOp):
 
     def infer_shape(self, node, shapes):
         return [shapes[0], *shapes[2:4]]
-
-    def perform(self, node, inputs, outputs):
-        param, gradient, mean, square, rate = inputs
-        mean = self.beta1 * mean + (1 - self.beta1) * gradient
-        square = self.beta2 * square + (1 - self.beta2) * gradient ** 2
-        new = param - rate * mean / (np.sqrt(square) + self.epsilon), mean, square
-        for output, value in zip(outputs, new):
-            output[0] = np.asarray(value, param.dtype)
 
     def c_code(self, node, name, inputs, outputs, sub):
         dtype = f"npy_{node.inputs[0].dtype}"

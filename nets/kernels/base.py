@@ -1,12 +1,67 @@
-"""What the project's operations in C++ share."""
+"""How a kernel is declared and chosen, and what the operations in C++ share."""
 
+import contextlib
+import functools
 import os
 import zlib
 
+import theano
 from theano.compile import optdb
 from theano.gof import OpenMPOp, TopoOptimizer, local_optimizer
 
-__all__ = ["CppOp", "InPlaceOp", "in_cpp"]
+__all__ = ["CppOp", "InPlaceOp", "enabled", "in_cpp", "kernel", "plain", "use_plain_graph"]
+
+_names = set()
+_plain = set()      # the kernels whose plain graph was asked for
+
+
+def enabled(name):
+    """Whether graphs that are made now have the C++ operations of this name: on a CPU, with a compiler."""
+    return name not in _plain and theano.config.device == "cpu" and bool(theano.config.cxx)
+
+
+def use_plain_graph(plain=True):
+    """Makes graphs of Theano's own operations alone from now on (or again of those in C++)."""
+    global _plain
+    _plain = set(_names) if plain else set()
+
+
+@contextlib.contextmanager
+def plain(*names):
+    """While active, graphs are made without the kernels of these names (those of the files; none: all).
+
+    Raises
+    ------
+    ValueError
+        if there is no such kernel.
+    """
+    global _plain
+    if not _names.issuperset(names):
+        raise ValueError(f"kernels are {', '.join(sorted(_names))}, not {', '.join(names)}")
+    before, _plain = _plain, _plain | set(names or _names)
+    try:
+        yield
+    finally:
+        _plain = before
+
+
+def kernel(plain):
+    """Declares the decorated function, which makes a C++ operation, as a kernel.
+
+    Parameters
+    ----------
+    plain : callable
+        of the same parameters, makes the plain Theano graph
+    """
+    def declare(in_cpp):
+        name = in_cpp.__module__.rpartition(".")[2]
+        _names.add(name)
+
+        @functools.wraps(in_cpp)
+        def chosen(*args, **kwargs):
+            return (in_cpp if enabled(name) else plain)(*args, **kwargs)
+        return chosen
+    return declare
 
 
 def _read(name):
@@ -29,6 +84,10 @@ class CppOp(OpenMPOp):
 
     def c_support_code(self):
         return "".join(map(_read, ("outputs.h", *self.sources)))
+
+    def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
+        # There is no Python code: compiled in the modes, too, that run other operations in Python (FAST_COMPILE).
+        return super().make_thunk(node, storage_map, compute_map, no_recycling, impl="c")
 
     def c_compile_args(self):
         return [*super().c_compile_args(), "-std=gnu++17"]

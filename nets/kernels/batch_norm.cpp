@@ -68,7 +68,7 @@ void sums_plane(const T* x, const T* y, const T* g, T center, npy_intp size, dou
     for (npy_intp first = 0; first < size; first += CHUNK) {
         const npy_intp length = size - first < CHUNK ? size - first : CHUNK;
         for (npy_intp i = 0; i < length; ++i) {
-            passed[i] = RECTIFY && !(y[first + i] > 0) ? T(0) : g[first + i];
+            passed[i] = RECTIFY && y[first + i] <= 0 ? T(0) : g[first + i];  // at NaN, g passes
             product[i] = passed[i] * (x[first + i] - center);
         }
         *sum += sum_plane(passed, length);
@@ -82,7 +82,7 @@ void backward_plane(const T* __restrict__ x, const T* __restrict__ y, const T* g
                     npy_intp size) {
     #pragma GCC ivdep
     for (npy_intp i = 0; i < size; ++i) {
-        const T passed = RECTIFY && !(y[i] > 0) ? T(0) : g[i];
+        const T passed = RECTIFY && y[i] <= 0 ? T(0) : g[i];
         dx[i] = scale * passed - slope * x[i] - constant;
     }
 }

@@ -1,17 +1,26 @@
 """Batch normalization in training: statistics, normalization and rectifier in one operation."""
 
-import numpy as np
 import theano.tensor as T
+from lasagne.nonlinearities import identity, rectify
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
-from nets.kernels.base import CppOp, InPlaceOp, in_cpp
+from nets.kernels.base import CppOp, InPlaceOp, in_cpp, kernel
 
-__all__ = ["batch_norm", "BatchNorm", "BatchNormGradients"]
+__all__ = ["batch_norm", "BatchNormOp", "BatchNormGradients"]
 
 
-def batch_norm(x, gamma, beta, epsilon, rectified=False):
-    """gamma (x - mean) inv_std + beta, or the positive part of that, with the batch's mean and inv_std.
+def _batch_norm(x, gamma, beta, epsilon, nonlinearity=identity):
+    axes, along = [0, *range(2, x.ndim)], ["x", 0, *"x" * (x.ndim - 2)]
+    mean, inv_std = x.mean(axes), T.inv(T.sqrt(x.var(axes) + epsilon))
+    scale = gamma * inv_std
+    shift = beta - mean * scale
+    return nonlinearity(x * scale.dimshuffle(along) + shift.dimshuffle(along)), mean, inv_std
+
+
+@kernel(plain=_batch_norm)
+def batch_norm(x, gamma, beta, epsilon, nonlinearity=identity):
+    """The nonlinearity of gamma (x - mean) inv_std + beta, with the batch's mean and inv_std.
 
     Parameters
     ----------
@@ -21,13 +30,13 @@ def batch_norm(x, gamma, beta, epsilon, rectified=False):
         (channels,)
     epsilon : float
         added to the variance: inv_std = 1 / sqrt(variance + epsilon)
-    rectified : bool
-        whether what is negative becomes 0; the gradient at 0 is 0 (Theano's rectifier has 1/2)
+    nonlinearity : callable
+        Lasagne's rectifier is part of the operation; its gradient at 0 is then 0 (1/2 in Theano)
 
     Returns
     -------
-    list of Theano expressions
-        the result, of x's shape; mean and inv_std, vectors that have no gradients
+    result, mean, inv_std : Theano expressions
+        the result, of x's shape; vectors that have no gradients
 
     Raises
     ------
@@ -38,14 +47,12 @@ def batch_norm(x, gamma, beta, epsilon, rectified=False):
     ----------
     Ioffe, Szegedy (2015), Batch normalization: accelerating deep network training by reducing internal covariate shift.
     """
-    return BatchNorm(float(epsilon), bool(rectified))(x, gamma, beta)
+    rectified = nonlinearity is rectify
+    result, mean, inv_std = BatchNormOp(float(epsilon), rectified)(x, gamma, beta)
+    return result if rectified else nonlinearity(result), mean, inv_std
 
 
-def _as_channels(vector, ndim):
-    return vector.reshape(-1, *[1] * (ndim - 2))
-
-
-class BatchNorm(CppOp):
+class BatchNormOp(CppOp):
     """x, gamma, beta -> the normalized x, mean, inv_std; see :func:`batch_norm`."""
 
     __props__ = ("epsilon", "rectified", "openmp")
@@ -74,15 +81,6 @@ class BatchNorm(CppOp):
         outputs = [y] if self.rectified else []
         return BatchNormGradients(self.rectified)(*inputs[:2], mean, inv_std, *outputs, g)
 
-    def perform(self, node, inputs, outputs):
-        x, gamma, beta = inputs
-        axes = 0, *range(2, x.ndim)
-        mean = x.mean(axes, dtype="float64")
-        inv_std = 1 / np.sqrt(x.var(axes, dtype="float64") + self.epsilon)
-        y = (x - _as_channels(mean, x.ndim)) * _as_channels(gamma * inv_std, x.ndim) + _as_channels(beta, x.ndim)
-        for output, value in zip(outputs, (np.where(y < 0, 0, y) if self.rectified else y, mean, inv_std)):
-            output[0] = value.astype(x.dtype)
-
     def c_code(self, node, name, inputs, outputs, sub):
         dtype = f"npy_{node.inputs[0].dtype}"
         arguments = ", ".join([f"{dtype}({self.epsilon!r})", *inputs, *(f"&{output}" for output in outputs)])
@@ -108,17 +106,6 @@ class BatchNormGradients(InPlaceOp):
 
     def infer_shape(self, node, shapes):
         return [shapes[0], shapes[1], shapes[1]]
-
-    def perform(self, node, inputs, outputs):
-        x, gamma, mean, inv_std, *_, g = inputs
-        axes, count = (0, *range(2, x.ndim)), x.size / x.shape[1]
-        if self.rectified:
-            g = np.where(inputs[4] > 0, g, 0)
-        normalized = (x - _as_channels(mean, x.ndim)) * _as_channels(inv_std, x.ndim)
-        d_gamma, d_beta = (g * normalized).sum(axes, dtype="float64"), g.sum(axes, dtype="float64")
-        centered = g - (_as_channels(d_beta, x.ndim) + normalized * _as_channels(d_gamma, x.ndim)) / count
-        for output, value in zip(outputs, (_as_channels(gamma * inv_std, x.ndim) * centered, d_gamma, d_beta)):
-            output[0] = value.astype(x.dtype)
 
     def c_code(self, node, name, inputs, outputs, sub):
         *operands, g = inputs

@@ -1,23 +1,33 @@
 """Convolution, and the two of a SparseVD layer, its pre-activations' mean and variance, in one operation."""
 
-import numpy as np
 import theano.tensor as T
-from numpy.lib.stride_tricks import sliding_window_view
 from theano.gof import ParamsType
 from theano.scalar import int64
 from theano.tensor.opt import register_specialize
 
+from nets.kernels.base import kernel
 from nets.kernels.linear import Linear, LinearGradients, leave_dx_out
 
-__all__ = ["conv", "conv_pair", "Conv", "ConvGradients"]
+__all__ = ["conv", "conv_pair", "ConvOp", "ConvGradients"]
 
 
-def conv(x, w, convolution):
+def _conv(x, w, geometry):
+    return T.nnet.conv2d(x, w, geometry.input_shape, geometry.weights_shape, border_mode=geometry.pad,
+                         subsample=geometry.stride, filter_flip=False)
+
+
+def _conv_pair(x, w, v, geometry):
+    return _conv(x, w, geometry), _conv(T.sqr(x), v, geometry)
+
+
+@kernel(plain=_conv)
+def conv(x, w, geometry):
     """The convolution of `x` by `w`; parameters and errors as for :func:`conv_pair`."""
-    return Conv(convolution.pad, convolution.stride)(x, w)
+    return ConvOp(geometry.pad, geometry.stride)(x, w)
 
 
-def conv_pair(x, w, v, convolution):
+@kernel(plain=_conv_pair)
+def conv_pair(x, w, v, geometry):
     """The convolution of `x` by `w`, and that of x^2 by `v`.
 
     Parameters
@@ -26,20 +36,20 @@ def conv_pair(x, w, v, convolution):
         (images, channels, rows, columns)
     w, v : Theano 4-d expressions
         (filters, channels, rows, columns)
-    convolution : nets.layers.conv.Convolution
-        the geometry
+    geometry : nets.layers.conv.Convolution
+        or what else has its `pad`, `stride`, `input_shape` and `weights_shape`
 
     Returns
     -------
     mean, variance : Theano 4-d expressions
-        convolution(x, w) and convolution(T.sqr(x), v)
+        (images, filters, rows, columns); filters are not flipped
 
     Raises
     ------
     ValueError
         if an operand is not 4-dimensional, or (when it is evaluated) if their shapes do not fit.
     """
-    return Conv(convolution.pad, convolution.stride)(x, w, v)
+    return ConvOp(geometry.pad, geometry.stride)(x, w, v)
 
 
 class _Geometry:
@@ -62,18 +72,8 @@ class _Geometry:
             if (!conv::{function}<npy_{node.inputs[0].dtype}>({", ".join(arguments)}, pad, stride)) {sub["fail"]}
         """
 
-    def _windows(self, x, weights):
-        """The images' windows that filters see: (images, channels, rows, columns, filter rows, filter columns)."""
-        (top, left), (down, right) = self.pad, self.stride
-        padded = np.pad(x, [(0, 0), (0, 0), (top, top), (left, left)])
-        w, v = weights[0], weights[-1]
-        if w.shape != v.shape or w.shape[1] != x.shape[1] or any(np.less(padded.shape[2:], w.shape[2:])):
-            raise ValueError(f"convolution: images {x.shape} with padding {self.pad} do not fit weights {w.shape} and "
-                             f"{v.shape}")
-        return padded, sliding_window_view(padded, w.shape[2:], axis=(2, 3))[:, :, ::down, ::right]
 
-
-class Conv(_Geometry, Linear):
+class ConvOp(_Geometry, Linear):
     """x, w -> the convolution of x by w; x, w, v -> that and the convolution of x^2 by v. See :func:`conv_pair`.
 
     Parameters
@@ -96,12 +96,6 @@ class Conv(_Geometry, Linear):
                    for axis, pad, stride in zip((2, 3), self.pad, self.stride)]
         return [(x[0], w[0], *lengths)] * len(node.outputs)
 
-    def perform(self, node, inputs, outputs, params):
-        x, *weights = inputs
-        _, windows = self._windows(x, weights)
-        for output, images, filters in zip(outputs, (windows, windows ** 2), weights):
-            output[0] = np.ascontiguousarray(np.einsum("ncyxij,fcij->nfyx", images, filters, optimize=True))
-
     def c_code(self, node, name, inputs, outputs, sub):
         return self._call(node, "run_forward", self.arguments(inputs, outputs), sub)
 
@@ -117,22 +111,6 @@ class ConvGradients(_Geometry, LinearGradients):
     def __init__(self, pad, stride, with_dx=True):
         super().__init__(pad, stride)
         self.with_dx = with_dx
-
-    def perform(self, node, inputs, outputs, params):
-        x, *rest = inputs
-        weights, gradients = rest[:len(rest) // 2], rest[len(rest) // 2:]
-        padded, windows = self._windows(x, weights)
-        for output, images, gradient in zip(outputs[-len(weights):], (windows, windows ** 2), gradients):
-            output[0] = np.einsum("ncyxij,nfyx->fcij", images, gradient, optimize=True).astype(x.dtype)
-        if self.with_dx:
-            dx = np.zeros_like(padded)
-            to_windows = sum(factor * np.einsum("fcij,nfyx->ncyxij", filters, gradient, optimize=True)
-                             for factor, filters, gradient in zip((1, 2 * windows), weights, gradients))
-            (down, right), (rows, columns) = self.stride, to_windows.shape[2:4]
-            for i, j in np.ndindex(weights[0].shape[2:]):
-                dx[:, :, i:i + down * rows:down, j:j + right * columns:right] += to_windows[..., i, j]
-            (top, left), (height, width) = self.pad, x.shape[2:]
-            outputs[0][0] = np.ascontiguousarray(dx[:, :, top:top + height, left:left + width])
 
     def c_code(self, node, name, inputs, outputs, sub):
         return self._call(node, "run_backward", self.arguments(inputs, outputs), sub)

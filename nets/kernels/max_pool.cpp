@@ -49,19 +49,21 @@ template <typename T> struct Four {
     typedef T vector __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
 
-// Of each column of two rows, the larger element, and 2 where it is the lower one.
+// Of each column of two rows, the larger element (or a NaN), and 2 where it is the lower one.
 template <typename T>
 inline void larger_of_rows(npy_intp length, const T* upper, const T* lower, T* larger, T* which) {
     typedef typename Four<T>::vector Vector;
     npy_intp i = 0;
     for (; i + 4 <= length; i += 4) {
         const Vector above = *(const Vector*)(upper + i), below = *(const Vector*)(lower + i), zero = {};
-        *(Vector*)(larger + i) = below > above ? below : above;
-        *(Vector*)(which + i) = below > above ? zero + 2 : zero;
+        const auto is_below = (below > above) | (below != below);
+        *(Vector*)(larger + i) = is_below ? below : above;
+        *(Vector*)(which + i) = is_below ? zero + 2 : zero;
     }
     for (; i < length; ++i) {
-        larger[i] = lower[i] > upper[i] ? lower[i] : upper[i];
-        which[i] = lower[i] > upper[i] ? 2 : 0;
+        const bool is_below = (lower[i] > upper[i]) | (lower[i] != lower[i]);
+        larger[i] = is_below ? lower[i] : upper[i];
+        which[i] = is_below ? 2 : 0;
     }
 }
 
@@ -85,8 +87,8 @@ template <typename T> void forward(const Geometry& g, const T* x, T* largest, np
         npy_uint8* __restrict__ to_which = which + g.result(block);
         for (npy_intp i = 0; i < size; ++i) {
             const T left = larger[2 * i], right = larger[2 * i + 1], left_row = row[2 * i], right_row = row[2 * i + 1];
-            // Of equal ones, the first row by row.
-            const bool is_right = (right > left) | ((right == left) & (right_row < left_row));
+            // Of equal ones, the first row by row; NaN rather than a number.
+            const bool is_right = (right > left) | (right != right) | ((right == left) & (right_row < left_row));
             to[i] = is_right ? right : left;
             to_which[i] = npy_uint8(int(is_right ? right_row + 1 : left_row));
         }

@@ -1,19 +1,24 @@
 """2x2 max-pooling that remembers which of the four was the largest, for a fast gradient."""
 
-import numpy as np
 import theano.tensor as T
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
+from theano.tensor.signal.pool import pool_2d
 
-from nets.kernels.base import CppOp
+from nets.kernels.base import CppOp, kernel
 
-__all__ = ["max_pool_2x2", "MaxPool2x2", "MaxPool2x2Gradient"]
+__all__ = ["max_pool_2x2", "MaxPool2x2Op", "MaxPool2x2Gradient"]
 
 
+def _max_pool_2x2(x):
+    return pool_2d(x, (2, 2), ignore_border=True)
+
+
+@kernel(plain=_max_pool_2x2)
 def max_pool_2x2(x):
     """The maxima of non-overlapping 2x2 windows; an odd last row or column is ignored.
 
-    Values are those of `pool_2d(x, (2, 2), ignore_border=True)`. Gradients differ where elements of a window tie for
+    Gradients differ where elements of a window tie for
     the maximum: here the first, row by row, has the gradient; in Theano each of them has all of it, so that it counts
     up to four times. Ties of zeros after a ReLU do not matter, since its gradient is 0 below zero. Others do, without
     noise: on a constant background, a convolution's results are equal, and where they are positive, Theano's gradient
@@ -29,17 +34,10 @@ def max_pool_2x2(x):
     ValueError
         if it is not 4-dimensional, or not of floats
     """
-    return MaxPool2x2()(x)[0]
+    return MaxPool2x2Op()(x)[0]
 
 
-def _windows(x):
-    """(images, channels, rows, columns, 4): the windows' elements, row by row."""
-    images, channels, rows, columns = x.shape
-    x = x[:, :, :rows // 2 * 2, :columns // 2 * 2].reshape(images, channels, rows // 2, 2, columns // 2, 2)
-    return x.transpose(0, 1, 2, 4, 3, 5).reshape(images, channels, rows // 2, columns // 2, 4)
-
-
-class MaxPool2x2(CppOp):
+class MaxPool2x2Op(CppOp):
     """x -> the maxima, and which of its window's four each is (uint8, row by row); see :func:`max_pool_2x2`."""
 
     __props__ = ("openmp",)
@@ -64,11 +62,6 @@ class MaxPool2x2(CppOp):
             return [DisconnectedType()()]
         return [MaxPool2x2Gradient()(inputs[0], self(*inputs)[1], output_gradients[0])]
 
-    def perform(self, node, inputs, outputs):
-        windows = _windows(inputs[0])
-        outputs[0][0] = windows.max(-1)
-        outputs[1][0] = windows.argmax(-1).astype("uint8")
-
     def c_code(self, node, name, inputs, outputs, sub):
         x, (largest, which) = inputs[0], outputs
         return f"if (!max_pool::run_forward<npy_{node.inputs[0].dtype}>({x}, &{largest}, &{which})) {sub['fail']}"
@@ -85,14 +78,6 @@ class MaxPool2x2Gradient(CppOp):
 
     def infer_shape(self, node, shapes):
         return shapes[:1]
-
-    def perform(self, node, inputs, outputs):
-        x, which, gradient = inputs
-        dx = np.zeros_like(x)
-        for number, (row, column) in enumerate(np.ndindex(2, 2)):
-            part = dx[:, :, row:x.shape[2] // 2 * 2:2, column:x.shape[3] // 2 * 2:2]
-            part[...] = np.where(which == number, gradient, 0)
-        outputs[0][0] = dx
 
     def c_code(self, node, name, inputs, outputs, sub):
         arguments = ", ".join([*inputs, f"&{outputs[0]}"])

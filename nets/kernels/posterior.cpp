@@ -53,13 +53,6 @@ T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sig
     return T(total);
 }
 
-template <typename T>
-void kept_block(npy_intp length, const Constants<T> c, const T* __restrict__ w, const T* __restrict__ log_sigma2,
-                T* __restrict__ kept) {
-    for (npy_intp i = 0; i < length; ++i)
-        kept[i] = log_alpha_of(c, w[i], log_sigma2[i]) >= c.threshold ? T(0) : w[i];
-}
-
 // d_theta may be the array to_kept, and d_log_sigma2 to_variance: each element is read before it is written.
 template <typename T>
 void backward_block(npy_intp length, const Constants<T> c, const T* w, const T* log_sigma2, const T* to_kept,
@@ -108,17 +101,6 @@ bool run_forward(const Constants<T>& c, PyArrayObject* theta, PyArrayObject* log
         return false;
     *(T*)PyArray_DATA(*kl) = forward(PyArray_SIZE(w.array), c, (const T*)w.data(), (const T*)ls.data(),
                                      (T*)PyArray_DATA(*kept), (T*)PyArray_DATA(*variance));
-    return true;
-}
-
-template <typename T>
-bool run_kept(const Constants<T>& c, PyArrayObject* theta, PyArrayObject* log_sigma2, PyArrayObject** kept) {
-    Contiguous w(theta), ls(log_sigma2);
-    if (!w.array || !ls.array || !same_shape(w, ls) || !prepare_output_like(kept, w, false))
-        return false;
-    for_each_block(PyArray_SIZE(w.array), [&](npy_intp i, npy_intp length) {
-        kept_block(length, c, (const T*)w.data() + i, (const T*)ls.data() + i, (T*)PyArray_DATA(*kept) + i);
-    });
     return true;
 }
 

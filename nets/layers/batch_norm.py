@@ -1,13 +1,11 @@
 """Batch normalization, which Lasagne 0.1 lacks."""
 
 import theano
-import theano.tensor as T
 from lasagne.init import Constant
 from lasagne.layers import Layer
-from lasagne.nonlinearities import identity, rectify
+from lasagne.nonlinearities import identity
 
 from nets import kernels
-from nets.kernels.batch_norm import batch_norm
 
 __all__ = ["BatchNormLayer"]
 
@@ -57,24 +55,15 @@ class BatchNormLayer(Layer):
 
     def get_output_for(self, input, deterministic=False, **kwargs):
         if deterministic:
-            return self.nonlinearity(self._normalized(input, self.mean, self.inv_std, self.beta))
+            along = ["x", 0, *"x" * (input.ndim - 2)]
+            scale = self.gamma * self.inv_std
+            shift = self.beta - self.mean * scale
+            return self.nonlinearity(input * scale.dimshuffle(along) + shift.dimshuffle(along))
         # Clones share their storage; default_update on the averages themselves would also act in prediction.
         averages = [theano.clone(average, share_inputs=False) for average in (self.mean, self.inv_std)]
         # As parts of the expression, they are updated by the functions compiled with it.
         beta = self.beta + 0 * sum(averages)
-        rectified = kernels.enabled() and self.nonlinearity is rectify
-        if kernels.enabled():
-            result, *statistics = batch_norm(input, self.gamma, beta, self.epsilon, rectified)
-        else:
-            axes = [0, *range(2, input.ndim)]
-            statistics = input.mean(axes), T.inv(T.sqrt(input.var(axes) + self.epsilon))
-            result = self._normalized(input, *statistics, beta)
+        result, *statistics = kernels.batch_norm(input, self.gamma, beta, self.epsilon, self.nonlinearity)
         for average, value in zip(averages, statistics):
             average.default_update = (1 - self.alpha) * average + self.alpha * value
-        return result if rectified else self.nonlinearity(result)
-
-    def _normalized(self, input, mean, inv_std, beta):
-        pattern = ["x", 0, *"x" * (input.ndim - 2)]
-        scale = self.gamma * inv_std
-        shift = beta - mean * scale
-        return input * scale.dimshuffle(pattern) + shift.dimshuffle(pattern)
+        return result

@@ -1,13 +1,11 @@
 """The 2-d convolution that dense and SparseVD layers share, and the dense layer made of it."""
 
 from lasagne.init import Constant, GlorotUniform
-from lasagne.layers import Layer
-from lasagne.nonlinearities import identity, rectify
+from lasagne.nonlinearities import rectify
 from lasagne.utils import as_tuple
-import theano.tensor as T
 
 from nets import kernels
-from nets.kernels.conv import conv
+from nets.layers.weighted import LinearLayer
 
 __all__ = ["Convolution", "Conv2DLayer"]
 
@@ -31,6 +29,8 @@ class Convolution:
     ----------
     weights_shape : tuple of int
         (filters, channels, rows, columns)
+    num_outputs : int
+        the number of filters
 
     Raises
     ------
@@ -50,6 +50,7 @@ class Convolution:
         self.pad = named[pad] if isinstance(pad, str) else as_tuple(pad, 2, int)
         self.stride = as_tuple(stride, 2)
         self.input_shape = input_shape
+        self.num_outputs = num_filters
         self.weights_shape = (num_filters, input_shape[1], *size)
         if any(length is not None and length < 1 for length in self.output_shape(input_shape)[2:]):
             raise ValueError(f"images of {input_shape[2]}x{input_shape[3]} are too small for filters of "
@@ -59,17 +60,18 @@ class Convolution:
         """The shape of the result, (images, filters, rows, columns)."""
         lengths = [None if length is None else (length + 2 * pad - size) // stride + 1 for length, pad, size, stride
                    in zip(input_shape[2:], self.pad, self.weights_shape[2:], self.stride)]
-        return (input_shape[0], self.weights_shape[0], *lengths)
+        return (input_shape[0], self.num_outputs, *lengths)
 
     def __call__(self, input, weights):
         """The convolution of `input` by `weights`, both Theano 4-d expressions."""
-        if kernels.enabled():
-            return conv(input, weights, self)
-        return T.nnet.conv2d(input, weights, self.input_shape, self.weights_shape, border_mode=self.pad,
-                             subsample=self.stride, filter_flip=False)
+        return kernels.conv(input, weights, self)
+
+    def pair(self, input, weights, squares_weights):
+        """The convolutions of `input` by `weights` and of its squares by `squares_weights`."""
+        return kernels.conv_pair(input, weights, squares_weights, self)
 
 
-class Conv2DLayer(Layer):
+class Conv2DLayer(LinearLayer):
     """An ordinary 2-d convolutional layer. Lasagne's flips its filters (0.1 always, 0.2 by default), this one does not.
 
     Parameters
@@ -78,27 +80,11 @@ class Conv2DLayer(Layer):
         the layer feeding into this layer, or the expected input shape: (images, channels, rows, columns)
     num_filters, filter_size, stride, pad
         see :class:`Convolution`
-    W : Theano shared variable, expression, numpy array or callable
-        initial filters, of shape (num_filters, channels, rows, columns)
-    b : Theano shared variable, expression, numpy array, callable or None
-        initial biases, of shape (num_filters,); None leaves them out
-    nonlinearity : callable or None
-        None is the identity
+    W, b, nonlinearity, **kwargs
+        see :class:`nets.layers.weighted.LinearLayer`
     """
 
     def __init__(self, incoming, num_filters, filter_size, stride=1, pad=0, W=GlorotUniform(), b=Constant(0.0),
                  nonlinearity=rectify, **kwargs):
-        super().__init__(incoming, **kwargs)
-        self.nonlinearity = identity if nonlinearity is None else nonlinearity
-        self.convolution = Convolution(self.input_shape, num_filters, filter_size, stride, pad)
-        self.W = self.add_param(W, self.convolution.weights_shape, name="W")
-        self.b = None if b is None else self.add_param(b, (num_filters,), name="b", regularizable=False)
-
-    def get_output_shape_for(self, input_shape):
-        return self.convolution.output_shape(input_shape)
-
-    def get_output_for(self, input, **kwargs):
-        activation = self.convolution(input, self.W)
-        if self.b is not None:
-            activation = activation + self.b.dimshuffle("x", 0, "x", "x")
-        return self.nonlinearity(activation)
+        super().__init__(incoming, lambda shape: Convolution(shape, num_filters, filter_size, stride, pad), W, b,
+                         nonlinearity, **kwargs)

@@ -116,9 +116,9 @@ class Method:
         """The :class:`Group` list: what is trained, and how fast."""
         return [Group(get_all_params(net, trainable=True))]
 
-    def optimizer(self, gradients, params, learning_rate):
-        """The updates, a dict, that train one group; Adam."""
-        return kernels.adam(gradients, params, learning_rate)
+    def optimizer(self, gradients, params, learning_rate, number):
+        """The updates, a dict, that train the group of that number; Adam."""
+        return kernels.adam(gradients, params, learning_rate, name=f"adam/{number}" if number else "adam")
 
     def step_updates(self, net, updates):
         """More updates for each step, {shared variable: expression}; a parameter's new value is `updates[param]`."""

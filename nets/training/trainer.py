@@ -60,7 +60,7 @@ class Predictor:
 
     def pruned_weights(self):
         """The weights and biases of the dense net that predicts as this one does: {"layer.W": array, ...}."""
-        return self._effective.pruned_weights()
+        return self._effective.named_values()
 
 
 class Trainer(Predictor):
@@ -102,9 +102,9 @@ class Trainer(Predictor):
             loss += weight * term.value
 
         updates = {}
-        for group in method.groups(net):
+        for number, group in enumerate(method.groups(net)):
             rate = self._learning_rate if group.factor == 1 else self._learning_rate * np.float32(group.factor)
-            updates.update(method.optimizer(T.grad(loss, group.params), group.params, rate))
+            updates.update(method.optimizer(T.grad(loss, group.params), group.params, rate, number))
         updates.update(method.step_updates(net, updates))
         # Sums over an epoch. They stay on the device; one fetch an epoch.
         sums = [*task.sums(noisy, targets), *(term.value for term in self.terms)]

@@ -49,7 +49,7 @@ def run():
     rng = np.random.RandomState(0)
     for layer in lasagne.layers.get_all_layers(net)[1:]:
         noise = T.constant(rng.normal(size=(BATCH_SIZE, layer.num_units)).astype(np.float32))
-        layer._srng = SimpleNamespace(normal=lambda shape, dtype, noise=noise: noise)
+        layer.noise = SimpleNamespace(normal=lambda size, dtype, noise=noise: noise)
         # Some weights below the threshold, some above; no parameter at 0, so that differences can be relative ones.
         layer.set_log_sigma2(rng.uniform(-14, -4, layer.W.get_value().shape))
         layer.b.set_value(rng.normal(size=layer.num_units).astype(np.float32))

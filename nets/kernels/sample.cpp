@@ -5,7 +5,7 @@
 #include <cmath>
 #include <vector>
 
-namespace reparameterization {
+namespace sample {
 
 // Less takes less than the wait for a thread.
 constexpr npy_intp WORTH_THREADS = 1 << 14;
@@ -43,7 +43,7 @@ void backward_block(npy_intp length, T epsilon, const T* __restrict__ variance, 
                     const T* __restrict__ z, const T* __restrict__ g, T* __restrict__ d_mean,
                     T* __restrict__ d_variance) {
     for (npy_intp i = 0; i < length; ++i) {
-        const T passed = RECTIFY && !(z[i] > 0) ? T(0) : g[i];
+        const T passed = RECTIFY && z[i] <= 0 ? T(0) : g[i];  // at NaN, g passes
         if (RECTIFY)
             d_mean[i] = passed;
         d_variance[i] = passed * noise[i] * T(0.5) / std::sqrt(variance[i] + epsilon);
@@ -105,4 +105,4 @@ bool run_backward(T epsilon, bool in_place, PyArrayObject* variance, PyArrayObje
     });
 }
 
-}  // namespace reparameterization
+}  // namespace sample

@@ -1,27 +1,35 @@
 """The pre-activations of a SparseVD layer, sampled: mean, noise, bias and rectifier in one pass."""
 
-import numpy as np
 import theano.tensor as T
+from lasagne.nonlinearities import identity, rectify
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
-from nets.kernels.base import InPlaceOp, in_cpp
+from nets.kernels.base import InPlaceOp, in_cpp, kernel
 
-__all__ = ["sample", "Sample", "SampleGradients"]
+__all__ = ["sample", "SampleOp", "SampleGradients"]
 
 
-def sample(mean, variance, noise, b, epsilon, rectified=False):
-    """mean + sqrt(variance + epsilon) noise + b, or the positive part of that.
+def _sample(mean, variance, noise, b, epsilon, nonlinearity=identity):
+    z = mean + T.sqrt(variance + epsilon) * noise
+    if b is not None:
+        z += b.dimshuffle("x", 0, *"x" * (mean.ndim - 2))
+    return nonlinearity(z)
+
+
+@kernel(plain=_sample)
+def sample(mean, variance, noise, b, epsilon, nonlinearity=identity):
+    """The nonlinearity of mean + sqrt(variance + epsilon) noise + b.
 
     Parameters
     ----------
     mean, variance, noise : Theano expressions
         of one type, float32 or float64, with channels (or units) as axis 1
-    b : Theano vector
-        (channels,), the biases
+    b : Theano vector or None
+        (channels,), the biases; None is 0
     epsilon : float
-    rectified : bool
-        whether what is negative becomes 0; the gradient at 0 is 0 (Theano's rectifier has 1/2)
+    nonlinearity : callable
+        Lasagne's rectifier is part of the operation; its gradient at 0 is then 0 (1/2 in Theano)
 
     Returns
     -------
@@ -35,14 +43,18 @@ def sample(mean, variance, noise, b, epsilon, rectified=False):
 
     References
     ----------
-    Kingma, Salimans, Welling (2015), Variational dropout and the local reparameterization trick.
+    Kingma, Salimans, Welling (2015), Variational dropout and the local sample trick.
     """
-    return Sample(float(epsilon), bool(rectified))(mean, variance, noise, b)
+    if b is None:
+        b = T.zeros((mean.shape[1],), mean.dtype)
+    rectified = nonlinearity is rectify
+    result = SampleOp(float(epsilon), rectified)(mean, variance, noise, b)
+    return result if rectified else nonlinearity(result)
 
 
-class _SampleOp(InPlaceOp):
+class _Sampling(InPlaceOp):
     __props__ = ("epsilon", "rectified", "in_place", "openmp")
-    sources = "sums.h", "reparameterization.cpp"
+    sources = "sums.h", "sample.cpp"
 
     def __init__(self, epsilon, rectified, in_place=False):
         self.epsilon, self.rectified = epsilon, rectified
@@ -52,10 +64,10 @@ class _SampleOp(InPlaceOp):
         dtype = f"npy_{node.inputs[0].dtype}"
         template = f"{in_cpp(self.rectified)}, {dtype}"
         arguments = ", ".join([f"{dtype}({self.epsilon!r})", in_cpp(self.in_place), *arguments])
-        return f"if (!reparameterization::{function}<{template}>({arguments})) {sub['fail']}"
+        return f"if (!sample::{function}<{template}>({arguments})) {sub['fail']}"
 
 
-class Sample(_SampleOp):
+class SampleOp(_Sampling):
     """mean, variance, noise, b -> the sampled activations; see :func:`sample`."""
 
     def make_node(self, mean, variance, noise, b):
@@ -85,16 +97,11 @@ class Sample(_SampleOp):
     def connection_pattern(self, node):
         return [[True], [True], [False], [True]]
 
-    def perform(self, node, inputs, outputs):
-        mean, variance, noise, b = inputs
-        z = mean + np.sqrt(variance + self.epsilon) * noise + b.reshape(-1, *[1] * (mean.ndim - 2))
-        outputs[0][0] = (np.where(z < 0, 0, z) if self.rectified else z).astype(mean.dtype)
-
     def c_code(self, node, name, inputs, outputs, sub):
         return self._call("run_forward", node, [*inputs, f"&{outputs[0]}"], sub)
 
 
-class SampleGradients(_SampleOp):
+class SampleGradients(_Sampling):
     """variance, noise, (rectified: the activations,) the gradient to them -> (those to mean,) variance and b."""
 
     def make_node(self, variance, noise, *rest):
@@ -108,15 +115,6 @@ class SampleGradients(_SampleOp):
 
     def infer_shape(self, node, shapes):
         return [shapes[0]] * (len(node.outputs) - 1) + [(shapes[0][1],)]
-
-    def perform(self, node, inputs, outputs):
-        variance, noise, *_, g = inputs
-        if self.rectified:
-            g = np.where(inputs[2] > 0, g, 0).astype(g.dtype)
-            outputs[0][0] = g
-        d_variance = g * noise * 0.5 / np.sqrt(variance + self.epsilon)
-        outputs[-2][0] = d_variance.astype(g.dtype)
-        outputs[-1][0] = g.sum((0, *range(2, g.ndim)), dtype="float64").astype(g.dtype)
 
     def c_code(self, node, name, inputs, outputs, sub):
         outputs = [f"&{output}" for output in outputs]

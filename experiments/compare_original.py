@@ -131,10 +131,10 @@ def evaluate(path, run, args):
     settings = run.settings
     dataset = data.load(settings["dataset"], args.data_dir, settings.get("preprocessing", "mean-image"),
                         variant=settings.get("variant"))
-    net = run.build(dataset.num_classes, dataset.train_images.shape[1:])
+    net = run.build(dataset.num_classes, dataset.train.inputs.shape[1:])
     warm_start.Source(path).copy_to(net)
     predictor = Predictor(net)
-    return predictor.evaluate(dataset.test_images, dataset.test_labels).error_percent, predictor.count_layers()
+    return predictor.evaluate(dataset.test.inputs, dataset.test.targets).error_percent, predictor.count_layers()
 
 
 def row(whose, error_percent, layers):

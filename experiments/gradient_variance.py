@@ -60,9 +60,9 @@ def main():
 
 
 def noise_of(parameterization, dataset):
-    net = lenet_300_100(methods.sparse_vd(parameterization=parameterization), dataset.train_images.shape[1:],
+    net = lenet_300_100(methods.sparse_vd(parameterization=parameterization), dataset.train.inputs.shape[1:],
                         dataset.num_classes)
-    return GradientNoise(net, len(dataset.train_images))
+    return GradientNoise(net, len(dataset.train))
 
 
 def measured(epoch, noises, net, dataset):
@@ -71,7 +71,7 @@ def measured(epoch, noises, net, dataset):
     with tqdm(total=DRAWS * len(noises), desc="drawing gradients", leave=False, disable=None) as progress:
         for name, noise in noises.items():
             noise.set_posterior(layers)
-            found = noise.variances(dataset.train_images[:BATCH], dataset.train_labels[:BATCH], DRAWS, progress)
+            found = noise.variances(dataset.train.inputs[:BATCH], dataset.train.targets[:BATCH], DRAWS, progress)
             for layer, variance in zip(layers, found):
                 variances[layer.name][name] = variance
     return [{"epoch": epoch, "layer": layer, **values} for layer, values in variances.items()]

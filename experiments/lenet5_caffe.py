@@ -8,7 +8,6 @@
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
-from data.augmentation import PadCropFlip
 from nets.architectures import lenet_5_caffe
 from nets.schedules import LinearDecay, LinearWarmUp
 from experiments.common import cli, experiment
@@ -29,8 +28,7 @@ HYPER_PARAMETERS = {
 
 def main():
     options = cli.parse(__doc__, "lenet5_caffe", dataset="mnist", method="sparse-vd", epochs=200)
-    # Shifts only: a mirrored digit is no digit.
-    experiment.train(options, "LeNet-5-Caffe", lenet_5_caffe, HYPER_PARAMETERS, PadCropFlip(4, flip=False))
+    experiment.train(options, "LeNet-5-Caffe", lenet_5_caffe, HYPER_PARAMETERS)
 
 
 if __name__ == "__main__":

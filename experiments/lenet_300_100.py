@@ -9,7 +9,6 @@
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
-from data.augmentation import PadCropFlip
 from nets.architectures import lenet_300_100
 from nets.schedules import LinearDecay, LinearWarmUp
 from experiments.common import cli, experiment
@@ -31,7 +30,7 @@ HYPER_PARAMETERS = {
 
 def main():
     options = cli.parse(__doc__, "lenet_300_100", dataset="mnist", method="sparse-vd", epochs=200)
-    experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS, PadCropFlip(4, flip=False))
+    experiment.train(options, "LeNet-300-100", lenet_300_100, HYPER_PARAMETERS)
 
 
 if __name__ == "__main__":

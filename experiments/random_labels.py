@@ -3,7 +3,7 @@
     python experiments/random_labels.py                             SparseVD, LeNet-300-100 on MNIST
     python experiments/random_labels.py --method binary-dropout --k 4 --dropout-rate 0.1 --learning-rate 3e-4
                                                                     four times as wide, to learn labels by heart
-    python experiments/random_labels.py --architecture vgg-like --dataset cifar10 --preprocessing zca
+    python experiments/random_labels.py --architecture vgg-like --dataset cifar10
 
 The training set's labels are drawn uniformly from --seed; the test set keeps its own.
 """
@@ -12,7 +12,6 @@ import _setup  # noqa: F401  must come first: prepares Theano
 
 from functools import partial
 
-from data.augmentation import PadCropFlip
 from nets.architectures import lenet_300_100, vgg_like
 from nets.schedules import LinearDecay, LinearWarmUp
 from experiments.common import cli, experiment
@@ -37,8 +36,7 @@ def main():
     options = cli.parse(__doc__, "random_labels", dataset="mnist", architecture="lenet-300-100", method="sparse-vd",
                         epochs=200, k=1.0, random_labels=True)
     name, build = ARCHITECTURES[options.architecture]
-    experiment.train(options, f"{name}, k = {options.k:g}", partial(build, k=options.k), HYPER_PARAMETERS,
-                     PadCropFlip(4, flip=False))
+    experiment.train(options, f"{name}, k = {options.k:g}", partial(build, k=options.k), HYPER_PARAMETERS)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import _setup  # noqa: F401  must come first: prepares Theano
 
 from functools import partial
 
-from data.augmentation import PadCropFlip
 from nets.architectures import vgg_like
 from nets.schedules import LinearDecay, LinearWarmUp
 from experiments.common import cli, experiment
@@ -35,10 +34,8 @@ HYPER_PARAMETERS = {
 
 
 def main():
-    options = cli.parse(__doc__, "vgg_like", dataset="cifar10", method="sparse-vd", epochs=200, k=1.0,
-                        preprocessing="zca")
-    experiment.train(options, f"VGG-like, k = {options.k:g}", partial(vgg_like, k=options.k), HYPER_PARAMETERS,
-                     PadCropFlip(4, flip=True))
+    options = cli.parse(__doc__, "vgg_like", dataset="cifar10", method="sparse-vd", epochs=200, k=1.0)
+    experiment.train(options, f"VGG-like, k = {options.k:g}", partial(vgg_like, k=options.k), HYPER_PARAMETERS)
 
 
 if __name__ == "__main__":

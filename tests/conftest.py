@@ -64,7 +64,7 @@ def compiled(digits):
     from nets.training.trainer import Trainer, seed_generators
 
     seed_generators(0)
-    return Trainer(lenet_300_100(sparse_vd()), num_examples=len(digits.train_images))
+    return Trainer(lenet_300_100(sparse_vd()), num_examples=len(digits.train))
 
 
 @pytest.fixture

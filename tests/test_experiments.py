@@ -10,6 +10,7 @@ import pytest
 
 from conftest import script
 from data import cifar
+from experiments.common import cli
 from utils import files
 
 DIGITS = ("--dataset", "digits", "--epochs", 2)
@@ -98,6 +99,18 @@ def test_the_kl_term_counts_from_the_start_without_warm_up(run, pretrained):
         weights[name] = np.genfromtxt(run.folder / name / "history.csv", delimiter=",", names=True)["kl_weight"]
     assert weights["pair"][0] == 0 and weights["cold"] == 1
     assert json.loads((run.folder / "cold" / "summary.json").read_text())["flags"] == ["--no-kl-warm-up"]
+
+
+@pytest.mark.parametrize("dataset, flags, preprocessing, named", [
+    ("mnist", (), "mean-image", []), ("cifar10", (), "zca", []),
+    ("cifar10", ("--preprocessing", "mean-image"), "mean-image", ["--preprocessing mean-image"]),
+    ("digits", ("--preprocessing", "zca"), "zca", ["--preprocessing zca"])])
+def test_preprocessing_is_the_data_sets_whichever_script_trains_it(dataset, flags, preprocessing, named):
+    """And tables name it only where it is another."""
+    options = cli.parse("", "lenet5_caffe", ["--dataset", dataset, *flags], dataset="mnist", method="sparse-vd",
+                        epochs=1)
+    assert options.preprocessing == options.settings["preprocessing"] == preprocessing
+    assert options.settings["flags"] == named
 
 
 def test_two_starts_are_refused(run):

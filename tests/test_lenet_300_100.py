@@ -109,7 +109,7 @@ def test_the_summary_is_what_the_weights_and_the_data_give(run_script, tmp_path,
     assert (summary["epochs"], summary["seed"], summary["dataset"]) == (3, 5, "digits")
     arrays, pruned = weights(folder), files.read_arrays(folder / "weights_pruned.npz")
     kept = total = 0
-    A = digits.test_images.reshape(len(digits.test_images), -1).astype("float64")
+    A = digits.test.inputs.reshape(len(digits.test), -1).astype("float64")
     for layer in ("dense1", "dense2", "dense3"):
         W, log_sigma2 = (arrays[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2"))
         mask = log_sigma2 - np.log(W ** 2 + 1e-8) < 3
@@ -120,7 +120,7 @@ def test_the_summary_is_what_the_weights_and_the_data_give(run_script, tmp_path,
         A = np.maximum(A, 0) if layer != "dense3" else A
     assert 0.05 < kept / total < 0.95
     assert summary["compression"] == pytest.approx(total / kept)
-    assert summary["test_error_percent"] == pytest.approx(100 * np.mean(A.argmax(1) != digits.test_labels), abs=0.3)
+    assert summary["test_error_percent"] == pytest.approx(100 * np.mean(A.argmax(1) != digits.test.targets), abs=0.3)
     assert not any(name.endswith("log_sigma2") for name in pruned)
 
 

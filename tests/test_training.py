@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,10 @@ def train(trainer, digits, run, epochs=2, **keywords):
         generator=np.random.default_rng(1)), **keywords})
 
 
+def first_batch(digits):
+    return [(digits.train.inputs[:100], digits.train.targets[:100])]
+
+
 def test_loss_falls_and_the_history_says_so(trainer, digits, tmp_path):
     history, completed = train(trainer, digits, open_run(tmp_path), kl_weight=lambda epoch: 0.0)
     assert completed and [row["epoch"] for row in history] == [1, 2]
@@ -31,7 +37,7 @@ def test_loss_falls_and_the_history_says_so(trainer, digits, tmp_path):
 
 def test_the_losses_are_the_lower_bounds_terms(trainer, digits, tmp_path):
     history, _ = train(trainer, digits, open_run(tmp_path), kl_weight=lambda epoch: 0.25)
-    row, num_train = history[-1], len(digits.train_images)
+    row, num_train = history[-1], len(digits.train)
     assert row["test_loss"] == pytest.approx(row["test_nll"] + 0.25 * row["kl"] / num_train)
     # KL once more, from the weights alone.
     weights = trainer.weights()
@@ -44,20 +50,20 @@ def test_the_losses_are_the_lower_bounds_terms(trainer, digits, tmp_path):
 
 def test_every_test_image_counts(trainer, digits):
     """The evaluation in batches is that of numpy on all images, the incomplete batch included."""
-    weights, A = trainer.weights(), digits.test_images.reshape(355, 784).astype("float64")
+    weights, A = trainer.weights(), digits.test.inputs.reshape(355, 784).astype("float64")
     for layer in ("dense1", "dense2", "dense3"):
         W, log_sigma2, b = (weights[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2", "b"))
         A = A @ (W * (log_sigma2 - np.log(W ** 2 + 1e-8) < 3)) + b
         A = np.maximum(A, 0) if layer != "dense3" else A - np.log(np.exp(A).sum(1, keepdims=True))
-    found = trainer.evaluate(digits.test_images, digits.test_labels)
-    assert found.nll == pytest.approx(-A[np.arange(355), digits.test_labels].mean(), rel=1e-4)
-    assert found.error_percent == pytest.approx(100 * np.mean(A.argmax(1) != digits.test_labels), abs=0.3)
+    found = trainer.evaluate(digits.test.inputs, digits.test.targets)
+    assert found.nll == pytest.approx(-A[np.arange(355), digits.test.targets].mean(), rel=1e-4)
+    assert found.error_percent == pytest.approx(100 * np.mean(A.argmax(1) != digits.test.targets), abs=0.3)
 
 
 def test_adam_takes_the_published_first_steps(trainer, digits):
     """At the first step Adam moves each weight by the learning rate against its gradient's sign."""
     before = trainer.weights()
-    trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 1e-3, 1.0)
+    trainer.train_epoch(first_batch(digits), 1e-3, 1.0)
     for name, value in trainer.weights().items():
         moved = abs(value - before[name])
         assert moved.max() == pytest.approx(1e-3, rel=2e-2), name
@@ -79,10 +85,9 @@ def test_the_same_seed_gives_the_same_weights(trainer, digits, tmp_path):
 
 def test_training_noise_is_part_of_the_state(trainer, digits):
     start = trainer.state()
-    epochs = [trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 0.0, 0.0)[0].nll
-              for repeat in range(2)]
+    epochs = [trainer.train_epoch(first_batch(digits), 0.0, 0.0)[0].nll for repeat in range(2)]
     trainer.set_state(start, "the start")
-    again = trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(100), 0.0, 0.0)[0].nll
+    again = trainer.train_epoch(first_batch(digits), 0.0, 0.0)[0].nll
     assert epochs[0] != epochs[1] and epochs[0] == again
     assert sum(name.startswith("noise/") for name in start) == 3
 
@@ -102,11 +107,11 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(trainer, digits, t
 
 
 def test_infinite_pixels_stop_the_run_in_the_first_epoch(trainer, digits, tmp_path):
-    from dataclasses import replace
-    images = digits.train_images.copy()
+    images = digits.train.inputs.copy()
     images[0] = np.inf
+    broken = replace(digits, train=replace(digits.train, inputs=images), name="broken")
     with pytest.raises(UserError, match="NaN or infinite in epoch 1; no epoch was completed"):
-        train(trainer, replace(digits, train_images=images, name="broken"), open_run(tmp_path))
+        train(trainer, broken, open_run(tmp_path))
 
 
 def test_a_state_of_another_network_is_refused(trainer):

@@ -164,8 +164,8 @@ def start(options, dataset, **hyper_parameters):
     UserError
         as for :class:`Run`, and if a batch is larger than the training set.
     """
-    if options.batch_size > len(dataset.train_images):
-        raise UserError(f"--batch-size {options.batch_size} is more than the {len(dataset.train_images)} training "
+    if options.batch_size > len(dataset.train):
+        raise UserError(f"--batch-size {options.batch_size} is more than the {len(dataset.train)} training "
                         f"images of {dataset.name}")
     settings = {"experiment": options.experiment, **options.settings, "data": dataset.name,
                 "data_fingerprint": dataset.fingerprint}
@@ -175,7 +175,7 @@ def start(options, dataset, **hyper_parameters):
     run = Run(options.folder, {"settings": settings, "environment": environment, **provenance()}, options.resume,
               options.resume_hint)
     run.log(f"{settings['network']}, {methods.title(options.method, options.parameterization)}, on {dataset.name} "
-            f"({len(dataset.train_images):,} training and {len(dataset.test_images):,} test images, "
+            f"({len(dataset.train):,} training and {len(dataset.test):,} test images, "
             f"{dataset.num_classes} classes), seed {options.seed}, {options.epochs} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")

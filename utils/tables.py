@@ -137,7 +137,7 @@ def finish(run, trainer, dataset, history, completed):
         raise SystemExit(130)
     files.write_arrays(run.path("weights.npz"), trainer.weights())
     files.write_arrays(run.path("weights_pruned.npz"), sparsity.pruned_values(trainer.net))
-    final_train = trainer.evaluate(dataset.train_images, dataset.train_labels)
+    final_train = trainer.evaluate(dataset.train.inputs, dataset.train.targets)
     summary = summarize(run.config, history, trainer.count_layers(), final_train)
     files.write_json(run.path("summary.json"), summary)
     run.log("\n" + final_table(summary) + "\n")

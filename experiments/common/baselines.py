@@ -29,7 +29,7 @@ def compare(run, dataset):
     """
     found = {}
     classifiers = {"L1, scikit-learn": l1}
-    if len(dataset.train_images) <= FEW_IMAGES:
+    if len(dataset.train) <= FEW_IMAGES:
         classifiers["ARD, scikit-learn"] = ard
     else:
         print(f"ARD is left out: it would take hours for more than {FEW_IMAGES:,} images")
@@ -55,7 +55,7 @@ def l1(dataset, seed=0):
         `test_accuracy`, `sparsity_percent` of the coefficients, and the inverse strength `C`
     """
     train, test = _features(dataset)
-    labels = dataset.train_labels
+    labels = dataset.train.targets
     # 200 passes are enough to compare, and 50 are for many images.
     keywords = dict(penalty="l1", solver="saga", tol=1e-3, random_state=seed,
                     max_iter=200 if len(train) <= FEW_IMAGES else 50)
@@ -65,7 +65,7 @@ def l1(dataset, seed=0):
         warnings.simplefilter("ignore", ConvergenceWarning)
         choice.fit(train[:FEW_IMAGES], labels[:FEW_IMAGES])
         model = LogisticRegression(C=choice.C_[0], **keywords).fit(train, labels)
-    return {"test_accuracy": float(model.score(test, dataset.test_labels)),
+    return {"test_accuracy": float(model.score(test, dataset.test.targets)),
             "sparsity_percent": float(100 * np.mean(model.coef_ == 0)), "C": float(choice.C_[0])}
 
 
@@ -80,13 +80,12 @@ def ard(dataset):
     train, test = _features(dataset)
     scores, zeros = [], []
     for number in tqdm(range(dataset.num_classes), desc="ARD", unit="class", leave=False, disable=None):
-        model = ARDRegression().fit(train, np.where(dataset.train_labels == number, 1.0, -1.0))
+        model = ARDRegression().fit(train, np.where(dataset.train.targets == number, 1.0, -1.0))
         scores.append(model.predict(test))
         zeros.append(np.mean(model.coef_ == 0))
-    accuracy = np.mean(np.argmax(scores, axis=0) == dataset.test_labels)
+    accuracy = np.mean(np.argmax(scores, axis=0) == dataset.test.targets)
     return {"test_accuracy": float(accuracy), "sparsity_percent": float(100 * np.mean(zeros))}
 
 
 def _features(dataset):
-    return [images.reshape(len(images), -1).astype(np.float64)
-            for images in (dataset.train_images, dataset.test_images)]
+    return [split.inputs.reshape(len(split), -1).astype(np.float64) for split in (dataset.train, dataset.test)]

@@ -50,7 +50,7 @@ def _number(text):
 
 #: Every flag that decides what is trained. A script offers those that it gives a default.
 _FLAGS = {
-    "dataset": dict(choices=data.names, help="what to train on; digits needs no download"),
+    "dataset": dict(choices=tuple(data.DATASETS), help="what to train on; digits needs no download"),
     "method": dict(choices=tuple(methods.NAMES), help="which layers the network is made of"),
     "architecture": dict(choices=("lenet-300-100", "vgg-like"), help="of the network"),
     "k": dict(type=_size, metavar="X", help="scales the numbers of filters and units"),
@@ -72,7 +72,7 @@ _FLAGS = {
                     "has no share of it"),
     "threshold": dict(type=_number, metavar="X", help="a weight is pruned where log alpha >= X"),
     "dropout_rate": dict(type=_rate, metavar="X", help="of binary dropout, in place of the architecture's rates"),
-    "preprocessing": dict(choices=data.preprocessings, help="of the images, fitted on the training set"),
+    "preprocessing": dict(choices=tuple(data.PREPROCESSINGS), help="of the images, fitted on the training set"),
     "augment": dict(action=argparse.BooleanOptionalAction,
                     help="whether training images are shifted (and natural ones mirrored) at random"),
     "random_labels": dict(action=argparse.BooleanOptionalAction,
@@ -96,7 +96,7 @@ _FLAGS = {
 # What no script needs to say, and what hangs on the method: without the flag, the option is None.
 _DEFAULTS = {"batch_size": 100, "seed": 1, "kl_warm_up": True, "parameterization": "additive", "threshold": 3.0,
              "kl": "paper", "validation": None,
-             "dropout_rate": None, "preprocessing": "mean-image", "random_labels": False, "variant": None,
+             "dropout_rate": None, "preprocessing": None, "random_labels": False, "variant": None,
              "init_from": None, "pretrain": None, "plain_graph": False}
 _BY_METHOD = ("learning_rate", "log_sigma2", "augment")
 
@@ -155,6 +155,9 @@ def parse(description, experiment, arguments=None, **defaults):
         settings.update((name, stored[name]["initial"] if isinstance(stored[name], dict) else stored[name])
                         for name in defaults if name in stored)
     settings.update((name, getattr(args, name)) for name in defaults if getattr(args, name) is not None)
+    # Like the data set's augmentation: none of the script's business.
+    defaults["preprocessing"] = data.DATASETS[settings["dataset"]].preprocessing
+    settings["preprocessing"] = settings["preprocessing"] or defaults["preprocessing"]
     if args.init_from and args.pretrain:
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
     settings["flags"] = stored.get("flags", []) if stored else [
@@ -193,7 +196,8 @@ def _parser(description, experiment, defaults):
         epilog="THEANO_FLAGS keeps its meaning, for example THEANO_FLAGS=device=cuda trains on a GPU.")
     for name, keywords in _FLAGS.items():
         if name in defaults:
-            default = "depends on the method" if name in _BY_METHOD else _spelled(defaults[name])
+            default = ("depends on the method" if name in _BY_METHOD else "depends on the data set"
+                       if name == "preprocessing" else _spelled(defaults[name]))
             parser.add_argument("--" + name.replace("_", "-"), default=None,
                                 **{**keywords, "help": f"{keywords['help']} (default: {default})"})
     add = parser.add_argument

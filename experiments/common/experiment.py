@@ -18,7 +18,7 @@ from nets.training.trainer import Trainer, fit, seed_generators
 __all__ = ["train"]
 
 
-def train(options, network, build, hyper_parameters, augmentation=None, after_epoch=None):
+def train(options, network, build, hyper_parameters, after_epoch=None):
     """Trains a network as the command line says, after its pretraining if that is asked for, and reports.
 
     Parameters
@@ -31,9 +31,8 @@ def train(options, network, build, hyper_parameters, augmentation=None, after_ep
         see :mod:`nets.architectures`
     hyper_parameters : dict
         for each method that the script offers, a dict of `learning_rate` and, where the method has them, `kl_weight`,
-        `log_sigma2` (and `log_sigma2_from_weights`, where it starts from weights of a dense net), `train_clip`, `l2` (the weight of the sum of squares), `augment` (whether to)
-    augmentation : callable(images, generator) -> images, or None
-        what `augment` does, see :mod:`data.augmentation`
+        `log_sigma2` (and `log_sigma2_from_weights`, where it starts from weights of a dense net), `train_clip`, `l2`
+        (the weight of the sum of squares), `augment` (whether to change images; how is the data set's matter)
     after_epoch : callable(epoch, run, net, dataset), or None
         called with epoch 0 before the first epoch, and with the number of completed ones after each; not in pretraining
 
@@ -53,7 +52,7 @@ def train(options, network, build, hyper_parameters, augmentation=None, after_ep
         raise UserError(f"there is no --method {options.method} here, only {', '.join(hyper_parameters)}")
     dataset = data.load(options.dataset, options.data_dir, options.preprocessing,
                         options.seed if options.random_labels else None, options.variant, options.validation)
-    arguments = dataset, network, build, hyper_parameters, augmentation
+    arguments = dataset, network, build, hyper_parameters
     if options.pretrain and not options.stored:
         dense = _pretraining(options)
         if not runs.is_finished(dense.folder):
@@ -74,14 +73,14 @@ def _pretraining(options):
         "resume_hint": f"the same command with --output {options.folder} --resume"})
 
 
-def _train(options, dataset, network, build, hyper_parameters, augmentation, after_epoch=None):
-    hyper = _hyper_parameters(options, hyper_parameters[options.method], augmentation)
+def _train(options, dataset, network, build, hyper_parameters, after_epoch=None):
+    hyper = _hyper_parameters(options, hyper_parameters[options.method], dataset.augmentation)
     from_weights = hyper.pop("log_sigma2_from_weights", None)
     if options.init_from and options.log_sigma2 is None and from_weights is not None:
         hyper["log_sigma2"] = from_weights
     kernels.use_plain_graph(options.plain_graph)
     generator = seed_generators(options.seed)
-    shape = dataset.train_images.shape[1:]
+    shape = dataset.train.inputs.shape[1:]
     try:
         net = build(_method(options, hyper), input_shape=shape, num_classes=dataset.num_classes)
     except ValueError as error:
@@ -95,7 +94,7 @@ def _train(options, dataset, network, build, hyper_parameters, augmentation, aft
         start, remark = source.description, _warm_start(source, net, options, hyper)
 
     run = runs.start(options, dataset, network=network, start=start, **hyper)
-    trainer = Trainer(net, num_examples=len(dataset.train_images), l2=hyper["l2"])
+    trainer = Trainer(net, num_examples=len(dataset.train), l2=hyper["l2"])
     if remark:
         already = sparsity.total(trainer.count_layers()).sparsity_percent
         run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step")

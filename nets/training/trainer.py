@@ -111,10 +111,8 @@ class Trainer(Predictor):
 
         self._kl = theano.function([], kl)
 
-    def train_epoch(self, images, labels, batch_size, order, learning_rate, kl_weight, augment=None, progress=None):
-        """One pass over the training set in the given order; an incomplete last batch is left out, as in the original.
-
-        `augment`, if given, is called with each batch of images and returns what to train on.
+    def train_epoch(self, batches, learning_rate, kl_weight, progress=None):
+        """A step on each of the batches, an iterable of (images, labels).
 
         Returns
         -------
@@ -124,16 +122,15 @@ class Trainer(Predictor):
         self._learning_rate.set_value(np.float32(learning_rate))
         self._kl_weight.set_value(np.float32(kl_weight))
         self._totals.set_value(np.zeros(3))
-        num_batches = len(order) // batch_size
-        for batch in range(num_batches):
-            chosen = order[batch * batch_size:(batch + 1) * batch_size]
-            batch_images = images[chosen]
-            self._train(augment(batch_images) if augment else batch_images, labels[chosen])
+        num_batches = num_images = 0
+        for images, labels in batches:
+            self._train(images, labels)
             self._threads.adapt()
+            num_batches, num_images = num_batches + 1, num_images + len(labels)
             if progress:
                 progress.update()
         nll, errors, kl = self._totals.get_value()
-        return Evaluation(nll, errors, num_batches * batch_size), float(kl) / num_batches
+        return Evaluation(nll, errors, num_images), float(kl) / num_batches
 
     def kl(self):
         """The sum of KL(q || p) over all weights, in nats."""
@@ -213,17 +210,15 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
     else:
         after_epoch(0)
 
-    augment = augmentation and (lambda images: augmentation(images, generator))
     table = tables.EpochTable(epochs)
     with _Interruption(run) as interruption:
         for epoch in range(start, epochs):
             began = time.perf_counter()
             rates = learning_rate(epoch), kl_weight(epoch)
-            order = generator.permutation(len(dataset.train_images))
-            with tqdm(total=len(order) // batch_size, desc=f"epoch {epoch + 1}/{epochs}", unit="step", leave=False,
-                      disable=None) as progress:
-                train, kl = trainer.train_epoch(dataset.train_images, dataset.train_labels, batch_size, order, *rates,
-                                                augment, progress)
+            with tqdm(total=dataset.train.num_batches(batch_size), desc=f"epoch {epoch + 1}/{epochs}", unit="step",
+                      leave=False, disable=None) as progress:
+                train, kl = trainer.train_epoch(dataset.train.batches(batch_size, generator, augmentation), *rates,
+                                                progress)
             arrays = trainer.state()
             _require_finite(train.nll + kl, arrays, epoch, run)
             row = _row(trainer, dataset, epoch, rates, train, kl)
@@ -238,7 +233,7 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, kl_weight, 
 
 
 def _row(trainer, dataset, epoch, rates, train, kl):
-    test = trainer.evaluate(dataset.test_images, dataset.test_labels)
+    test = trainer.evaluate(dataset.test.inputs, dataset.test.targets)
     layers = trainer.count_layers()
     kl_weight = rates[1]
     final_kl = trainer.kl()

@@ -25,21 +25,21 @@ def measure(network, epochs):
     """Seconds of each epoch, and of its steps alone."""
     import nets  # noqa: F401
     import numpy as np
+    from data import Split
     from nets import architectures, methods
     from utils import runs
-    from nets.training import trainer
+    from nets.training.trainer import Trainer, fit, seed_generators
 
     build, keywords, shape, number = NETWORKS[network]
-    generator = trainer.seed_generators(1)
+    generator = seed_generators(1)
     net = getattr(architectures, build)(methods.sparse_vd(), input_shape=shape, **keywords)
-    trainer = trainer.Trainer(net, number)
+    trainer = Trainer(net, number)
 
     def images(count):
         return (generator.standard_normal((count, *shape), dtype="float32"),
                 generator.integers(0, 10, count).astype("int32"))
 
-    dataset = types.SimpleNamespace(**dict(zip(
-        ("train_images", "train_labels", "test_images", "test_labels"), (*images(number), *images(10000)))))
+    dataset = types.SimpleNamespace(train=Split(*images(number)), test=Split(*images(10000)))
     train, steps, ends = trainer._train, [0.0], []
 
     def step(*batch):
@@ -56,8 +56,8 @@ def measure(network, epochs):
 
     with tempfile.TemporaryDirectory() as folder:
         run = runs.Run(folder, {"settings": {}})
-        trainer.fit(trainer, dataset, run, epochs=epochs, batch_size=100, learning_rate=lambda epoch: 1e-3,
-                     kl_weight=lambda epoch: 1.0, generator=generator, after_epoch=after)
+        fit(trainer, dataset, run, epochs=epochs, batch_size=100, learning_rate=lambda epoch: 1e-3,
+            kl_weight=lambda epoch: 1.0, generator=generator, after_epoch=after)
     return np.diff(ends), np.array(steps[1:-1])
 
 

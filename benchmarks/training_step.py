@@ -91,7 +91,6 @@ def leave_out(part):
 def measure(network, method, without, steps):
     """Trains on random images; prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s."""
     import nets  # noqa: F401
-    import numpy as np
     from nets import architectures, methods
     from nets.training.trainer import Trainer, seed_generators
 
@@ -104,14 +103,13 @@ def measure(network, method, without, steps):
     images, labels = peers.batch(network)
     if network == "lenet-300-100":
         images = images.reshape(-1, 1, 28, 28)
-    order = np.arange(len(images))
     began = time.perf_counter()
     trainer = Trainer(net, num_examples=peers.NUM_EXAMPLES)
-    trainer.train_epoch(images, labels, len(images), order, peers.RATE, 1.0)
+    trainer.train_epoch([(images, labels)], peers.RATE, 1.0)
     compilation = time.perf_counter() - began
 
     found = []
-    for function in (lambda: trainer.train_epoch(images, labels, len(images), order, peers.RATE, 1.0),
+    for function in (lambda: trainer.train_epoch([(images, labels)], peers.RATE, 1.0),
                      lambda: trainer.evaluate(images, labels)):
         seconds = []
         for _ in range(WARM_UP + steps):

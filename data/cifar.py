@@ -1,15 +1,13 @@
 """CIFAR-10 and CIFAR-100 in their official binary version, which needs no pickle."""
 
-import io
 import os
-import tarfile
 from dataclasses import dataclass
 
 import numpy as np
 
-from data.dataset import Raw
-from data.download import Source, data_folder, find, find_or_download
-from data.mnist import gunzip
+from data.archives import untar
+from data.dataset import Raw, Split
+from data.download import FileSet, data_folder, find, find_or_download
 from utils.errors import UserError
 
 __all__ = ["load_cifar10", "load_cifar100_fine", "load_cifar100_coarse", "parse_records"]
@@ -21,15 +19,15 @@ IMAGE_SHAPE = (3, 32, 32)
 class Layout:
     """The archive, the folder that it unpacks to, and the files of records therein, the last of them for testing."""
 
-    archive: Source
-    records: Source
+    archive: FileSet
+    records: FileSet
     labels_per_record: int
 
 
 CIFAR10 = Layout(
-    Source("cifar10", ("https://www.cs.toronto.edu/~kriz/",), (),
-           {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"}),
-    Source("cifar-10-batches-bin", (), (), {
+    FileSet("cifar10", ("https://www.cs.toronto.edu/~kriz/",), (),
+            {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"}),
+    FileSet("cifar-10-batches-bin", (), (), {
         "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
         "data_batch_2.bin": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
         "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
@@ -38,9 +36,9 @@ CIFAR10 = Layout(
         "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"}),
     labels_per_record=1)
 CIFAR100 = Layout(
-    Source("cifar100", ("https://www.cs.toronto.edu/~kriz/",), (),
-           {"cifar-100-binary.tar.gz": "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"}),
-    Source("cifar-100-binary", (), (), {
+    FileSet("cifar100", ("https://www.cs.toronto.edu/~kriz/",), (),
+            {"cifar-100-binary.tar.gz": "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"}),
+    FileSet("cifar-100-binary", (), (), {
         "train.bin": "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
         "test.bin": "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a"}),
     labels_per_record=2)
@@ -65,8 +63,8 @@ def _load(layout, data_dir, variant, label, num_classes):
     contents = _unpacked(layout, data_dir, variant)
     sets = [parse_records(content, name, layout.labels_per_record, label, num_classes)
             for name, content in contents.items()]
-    return Raw(np.concatenate([images for images, _ in sets[:-1]]), np.concatenate([labels for _, labels in sets[:-1]]),
-               *sets[-1], num_classes)
+    train = Split(*(np.concatenate(arrays) for arrays in zip(*sets[:-1])))
+    return Raw(train, Split(*sets[-1]), num_classes)
 
 
 def _unpacked(layout, data_dir, variant):
@@ -76,12 +74,7 @@ def _unpacked(layout, data_dir, variant):
     if found:
         return found
     (name, archive), = find_or_download(layout.archive, data_dir, variant=variant).items()
-    try:
-        with tarfile.open(fileobj=io.BytesIO(gunzip(archive, name))) as tar:
-            return {member: tar.extractfile(f"{layout.records.name}/{member}").read()
-                    for member in layout.records.sha256}
-    except (tarfile.TarError, KeyError, AttributeError) as error:
-        raise UserError(f"{name} does not hold what it should ({error}); delete or replace it") from None
+    return untar(archive, layout.records.name, layout.records.sha256, name)
 
 
 def parse_records(content, name, labels_per_record, label, num_classes):

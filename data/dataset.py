@@ -3,42 +3,96 @@
 import hashlib
 from collections import namedtuple
 from dataclasses import dataclass
+from typing import Callable
 
 import numpy as np
 
-from data import preprocessing
 from utils.errors import UserError
 
-__all__ = ["Raw", "Dataset", "prepare", "with_random_labels", "split_for_validation"]
+__all__ = ["Split", "Raw", "Dataset", "with_random_labels", "split_for_validation"]
 
-#: What a data set's files hold. Images: (images, channels, rows, columns), uint8; labels: (images,), uint8.
-Raw = namedtuple("Raw", "train_images train_labels test_images test_labels num_classes")
+
+@dataclass(frozen=True)
+class Split:
+    """Examples to train or to test on; its length is their number.
+
+    Attributes
+    ----------
+    inputs : numpy array
+        (examples, ...); images: (images, channels, rows, columns)
+    targets : numpy array
+        (examples, ...); class numbers from 0: (images,)
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def num_batches(self, batch_size):
+        """How many `batches` there are: an incomplete last one is left out, as in the original."""
+        return len(self) // batch_size
+
+    def batches(self, batch_size, generator, augmentation=None):
+        """One pass over the examples in a random order, in batches (inputs, targets) of `batch_size`.
+
+        Parameters
+        ----------
+        batch_size : int
+        generator : numpy.random.Generator
+            draws the order, and is the source of the augmentation's randomness
+        augmentation : callable(inputs, generator) -> inputs, or None
+            changes each batch's inputs, see :mod:`data.augmentation`
+        """
+        order = generator.permutation(len(self))
+        for batch in range(self.num_batches(batch_size)):
+            chosen = order[batch * batch_size:(batch + 1) * batch_size]
+            inputs = self.inputs[chosen]
+            yield augmentation(inputs, generator) if augmentation else inputs, self.targets[chosen]
+
+
+#: What a data set's files hold. train, test : :class:`Split` of images and labels, both uint8; num_classes : int.
+Raw = namedtuple("Raw", "train test num_classes")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels, ready for a network.
+    """A data set, ready for a network.
 
     Attributes
     ----------
+    id : str
+        its key in `data.DATASETS`
     name : str
-        as it stands in tables
-    train_images, test_images : numpy array
-        (images, channels, rows, columns), float32
-    train_labels, test_labels : numpy array
-        (images,), int32, from 0
+        as it stands in tables, with what was done to it: "mnist (random labels)"
+    train, test : :class:`Split`
+        inputs float32, targets int32
     num_classes : int
     fingerprint : str
-        sha256 of images and labels before preprocessing, so that a run can be resumed on the same data only
+        sha256 of inputs and targets before preprocessing, so that a run can be resumed on the same data only
+    transform : callable(uint8 images) -> float32 images
+        what was done to the inputs, see :mod:`data.preprocessing`
+    augmentation : callable(inputs, generator) -> inputs, or None
+        changes training inputs so that they stay what they are; whether to is the training's choice
     """
 
+    id: str
     name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train: Split
+    test: Split
     num_classes: int
     fingerprint: str
+    transform: Callable
+    augmentation: Callable | None = None
+
+    @classmethod
+    def of(cls, raw, transform, **attributes):
+        """The :class:`Dataset` of a :class:`Raw` one; `attributes` are id, name and augmentation."""
+        train, test = (Split(transform(split.inputs), split.targets.astype(np.int32))
+                       for split in (raw.train, raw.test))
+        return cls(train=train, test=test, num_classes=raw.num_classes, fingerprint=_fingerprint(raw),
+                   transform=transform, **attributes)
 
 
 def with_random_labels(raw, seed):
@@ -49,8 +103,8 @@ def with_random_labels(raw, seed):
     Zhang et al. (2017), Understanding deep learning requires rethinking generalization; Molchanov, Ashukha, Vetrov
     (2017), table 2.
     """
-    labels = np.random.default_rng(seed).integers(0, raw.num_classes, len(raw.train_labels), dtype=np.uint8)
-    return raw._replace(train_labels=labels)
+    labels = np.random.default_rng(seed).integers(0, raw.num_classes, len(raw.train), dtype=np.uint8)
+    return raw._replace(train=Split(raw.train.inputs, labels))
 
 
 def split_for_validation(raw, count):
@@ -63,37 +117,16 @@ def split_for_validation(raw, count):
     UserError
         if no training image is left.
     """
-    if count >= len(raw.train_images):
-        raise UserError(f"--validation {count} leaves none of the {len(raw.train_images)} training images")
-    return Raw(raw.train_images[:-count], raw.train_labels[:-count], raw.train_images[-count:],
-               raw.train_labels[-count:], raw.num_classes)
-
-
-def prepare(name, raw, method="mean-image", cache_folder=None):
-    """The :class:`Dataset` of a :class:`Raw` one.
-
-    Parameters
-    ----------
-    name : str
-        as it is to stand in tables
-    method : str
-        one of `data.preprocessing.names`
-    cache_folder : str or None
-        where whitening keeps its matrix
-    """
-    regularization = {"zca": preprocessing.ZCA_REGULARIZATION,
-                      "zca-original": preprocessing.ZCA_ORIGINAL_REGULARIZATION}.get(method)
-    if regularization is not None:
-        train_images, test_images = preprocessing.zca(raw.train_images, raw.test_images, cache_folder, regularization)
-    else:
-        train_images, test_images = preprocessing.mean_image(raw.train_images, raw.test_images)
-    return Dataset(name, train_images, raw.train_labels.astype(np.int32), test_images,
-                   raw.test_labels.astype(np.int32), raw.num_classes, _fingerprint(raw))
+    inputs, targets = raw.train.inputs, raw.train.targets
+    if count >= len(inputs):
+        raise UserError(f"--validation {count} leaves none of the {len(inputs)} training images")
+    return raw._replace(train=Split(inputs[:-count], targets[:-count]), test=Split(inputs[-count:], targets[-count:]))
 
 
 def _fingerprint(raw):
     digest = hashlib.sha256()
-    for array in raw[:4]:
-        digest.update(repr((array.dtype.str, array.shape)).encode())
-        digest.update(np.ascontiguousarray(array))
+    for split in (raw.train, raw.test):
+        for array in (split.inputs, split.targets):
+            digest.update(repr((array.dtype.str, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()

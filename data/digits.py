@@ -5,7 +5,7 @@ Of each class, every fifth image is for testing: 1,442 and 355 images.
 
 import numpy as np
 
-from data.dataset import Raw
+from data.dataset import Raw, Split
 from utils.errors import UserError
 
 __all__ = ["load", "load_8x8", "load_8x8_noise"]
@@ -52,4 +52,4 @@ def _split(images, labels):
     test = np.zeros(len(labels), dtype=bool)
     for digit in range(10):
         test[np.flatnonzero(labels == digit)[TEST_EVERY - 1::TEST_EVERY]] = True
-    return Raw(images[~test], labels[~test], images[test], labels[test], 10)
+    return Raw(Split(images[~test], labels[~test]), Split(images[test], labels[test]), 10)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 
-__all__ = ["Source", "data_folder", "find", "find_or_download"]
+__all__ = ["FileSet", "data_folder", "find", "find_or_download"]
 
 DATA_VARIABLE = "SPARSEVD_DATA"
 MIRROR_VARIABLE = "SPARSEVD_MIRROR"
@@ -19,7 +19,7 @@ CONNECT_SECONDS, STALL_SECONDS = 10, 20
 
 
 @dataclass(frozen=True)
-class Source:
+class FileSet:
     """Where a data set's files are and what they must contain.
 
     Attributes
@@ -45,23 +45,23 @@ def data_folder(data_dir=None):
     return os.path.expanduser(data_dir or os.environ.get(DATA_VARIABLE) or DEFAULT_FOLDER)
 
 
-def find(source, data_dir=None, unpack=lambda content, name: content, variant=None):
+def find(file_set, data_dir=None, unpack=lambda content, name: content, variant=None):
     """As :func:`find_or_download`, but None if one of the files is not on disk."""
-    paths = {name: _find(name, _places(source, data_dir)) for name in source.sha256}
+    paths = {name: _find(name, _places(file_set, data_dir)) for name in file_set.sha256}
     if not all(paths.values()):
         return None
-    return {name: _read(source, name, path, unpack, variant) for name, path in paths.items()}
+    return {name: _read(file_set, name, path, unpack, variant) for name, path in paths.items()}
 
 
-def find_or_download(source, data_dir=None, unpack=lambda content, name: content, variant=None):
-    """The unpacked content of each of the source's files, checked.
+def find_or_download(file_set, data_dir=None, unpack=lambda content, name: content, variant=None):
+    """The unpacked content of each of the set's files, checked.
 
     Files are looked for in `<data_dir>/<name>`, in `data_dir` itself, and in the system folders, packed or unpacked;
     what is missing is downloaded to `<data_dir>/<name>`.
 
     Parameters
     ----------
-    source : :class:`Source`
+    file_set : :class:`FileSet`
     data_dir : str or None
         see :func:`data_folder`
     unpack : callable(bytes, file name) -> bytes
@@ -72,31 +72,31 @@ def find_or_download(source, data_dir=None, unpack=lambda content, name: content
     Returns
     -------
     dict
-        file name -> bytes, in the order of `source.sha256`
+        file name -> bytes, in the order of `file_set.sha256`
 
     Raises
     ------
     UserError
         if a file on disk is not the genuine one, or one is missing and no mirror delivers it.
     """
-    places = _places(source, data_dir)
+    places = _places(file_set, data_dir)
     contents = {}
-    for name in source.sha256:
+    for name in file_set.sha256:
         path = _find(name, places)
         if path:
-            contents[name] = _read(source, name, path, unpack, variant)
+            contents[name] = _read(file_set, name, path, unpack, variant)
         elif variant:
-            raise UserError(f"{name} of the variant {variant!r} of {source.name} is not in {places[0]}: put it there, "
-                            "or leave out --variant to download the official one")
+            raise UserError(f"{name} of the variant {variant!r} of {file_set.name} is not in {places[0]}: put it "
+                            "there, or leave out --variant to download the official one")
         else:
-            contents[name] = _download(source, name, places[0], unpack)
+            contents[name] = _download(file_set, name, places[0], unpack)
     return contents
 
 
-def _places(source, data_dir):
-    """The folders where the source's files are looked for, in this order; downloads go to the first."""
+def _places(file_set, data_dir):
+    """The folders where a set's files are looked for, in this order; downloads go to the first."""
     data_dir = data_folder(data_dir)
-    return (os.path.join(data_dir, source.name), data_dir, *source.system_folders)
+    return (os.path.join(data_dir, file_set.name), data_dir, *file_set.system_folders)
 
 
 def _find(name, places):
@@ -108,12 +108,12 @@ def _find(name, places):
     return None
 
 
-def _read(source, name, path, unpack, variant=None):
+def _read(file_set, name, path, unpack, variant=None):
     try:
         with open(path, "rb") as file:
             content = unpack(file.read(), path)
         if not variant:
-            _check(source, name, content, path)
+            _check(file_set, name, content, path)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UserError as error:
@@ -122,15 +122,15 @@ def _read(source, name, path, unpack, variant=None):
     return content
 
 
-def _check(source, name, content, path):
+def _check(file_set, name, content, path):
     found = hashlib.sha256(content).hexdigest()
-    if found != source.sha256[name]:
-        raise UserError(f"{path} is not {source.name}'s {name}: the sha256 of its content is {found[:16]}..., "
-                        f"expected {source.sha256[name][:16]}...")
+    if found != file_set.sha256[name]:
+        raise UserError(f"{path} is not {file_set.name}'s {name}: the sha256 of its content is {found[:16]}..., "
+                        f"expected {file_set.sha256[name][:16]}...")
 
 
-def _download(source, name, folder, unpack):
-    mirrors = [mirror for mirror in (os.environ.get(MIRROR_VARIABLE), *source.mirrors) if mirror]
+def _download(file_set, name, folder, unpack):
+    mirrors = [mirror for mirror in (os.environ.get(MIRROR_VARIABLE), *file_set.mirrors) if mirror]
     path = os.path.join(folder, name)
     failures = []
     try:
@@ -139,7 +139,7 @@ def _download(source, name, folder, unpack):
         with open(path + ".part", "ab") as part:
             fcntl.flock(part, fcntl.LOCK_EX)
             if os.path.exists(path):
-                return _read(source, name, path, unpack)
+                return _read(file_set, name, path, unpack)
             for mirror in mirrors:
                 url = mirror.rstrip("/") + "/" + name
                 for attempt in ("resume", "from the start"):
@@ -148,7 +148,7 @@ def _download(source, name, folder, unpack):
                         _fetch(url, name, part)
                         with open(part.name, "rb") as file:
                             content = unpack(file.read(), url)
-                        _check(source, name, content, url)
+                        _check(file_set, name, content, url)
                     except requests.RequestException as error:
                         failures.append(f"{mirror}: {_reason(error)}")
                         break
@@ -167,9 +167,9 @@ def _download(source, name, folder, unpack):
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; name another folder with --data-dir or "
                         f"{DATA_VARIABLE}") from None
-    urls = " ".join(source.mirrors[0] + file for file in source.sha256)
-    others = f" (or the same files from {' '.join(source.mirrors[1:])})" if source.mirrors[1:] else ""
-    raise UserError(f"{source.name}'s {name} could not be downloaded ({'; '.join(failures)}). Put the files into "
+    urls = " ".join(file_set.mirrors[0] + file for file in file_set.sha256)
+    others = f" (or the same files from {' '.join(file_set.mirrors[1:])})" if file_set.mirrors[1:] else ""
+    raise UserError(f"{file_set.name}'s {name} could not be downloaded ({'; '.join(failures)}). Put the files into "
                     f"{folder} yourself: {urls}{others}; or try without a download: --dataset digits")
 
 

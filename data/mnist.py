@@ -1,19 +1,15 @@
 """MNIST and Fashion-MNIST: four files each, of the same names and format (idx, gzipped)."""
 
-import gzip
-import struct
-import zlib
-
 import numpy as np
 
-from data.dataset import Raw
-from data.download import Source, find_or_download
-from utils.errors import UserError
+from data.archives import gunzip, parse_idx
+from data.dataset import Raw, Split
+from data.download import FileSet, find_or_download
 
-__all__ = ["load_mnist", "load_fashion_mnist", "parse_idx"]
+__all__ = ["load_mnist", "load_fashion_mnist"]
 
 # The hashes are of the unpacked files: the same content is found in archives that differ.
-MNIST = Source(
+MNIST = FileSet(
     name="mnist",
     mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/",
              "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -26,7 +22,7 @@ MNIST = Source(
         "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     })
 
-FASHION_MNIST = Source(
+FASHION_MNIST = FileSet(
     name="fashion-mnist",
     mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
              "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/"),
@@ -49,52 +45,7 @@ def load_fashion_mnist(data_dir=None, variant=None):
     return _load(FASHION_MNIST, data_dir, variant)
 
 
-def _load(source, data_dir, variant=None):
-    contents = find_or_download(source, data_dir, gunzip, variant)
+def _load(file_set, data_dir, variant=None):
+    contents = find_or_download(file_set, data_dir, gunzip, variant)
     train_images, train_labels, test_images, test_labels = (parse_idx(*item[::-1]) for item in contents.items())
-    return Raw(train_images[:, np.newaxis], train_labels, test_images[:, np.newaxis], test_labels, 10)
-
-
-def gunzip(packed, name):
-    """Unpacks a gzip file's content; what was unpacked already is returned as it is.
-
-    Raises
-    ------
-    UserError
-        if the content breaks off or is damaged.
-    """
-    if not packed.startswith(b"\x1f\x8b"):
-        return packed
-    try:
-        return gzip.decompress(packed)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise UserError(f"{name} is truncated or damaged ({error})") from None
-
-
-def parse_idx(content, name):
-    """The array of unsigned bytes in an idx file.
-
-    Parameters
-    ----------
-    content : bytes
-        the unpacked file: two zero bytes, the type (8: unsigned byte), the number of axes, each axis's length as a
-        big-endian 32-bit integer, the values in row-major order
-    name : str
-        for the error's text
-
-    Raises
-    ------
-    UserError
-        if it is not such a file, or its length is not what the header says.
-    """
-    if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise UserError(f"{name} is not an idx file of unsigned bytes")
-    num_axes = content[3]
-    start = 4 + 4 * num_axes
-    if len(content) < start:
-        raise UserError(f"{name} breaks off in its header")
-    shape = struct.unpack(f">{num_axes}I", content[4:start])
-    values = np.frombuffer(content, np.uint8, offset=start)
-    if values.size != int(np.prod(shape, dtype=np.int64)):
-        raise UserError(f"{name} should hold {shape} values and holds {values.size}")
-    return values.reshape(shape)
+    return Raw(Split(train_images[:, np.newaxis], train_labels), Split(test_images[:, np.newaxis], test_labels), 10)

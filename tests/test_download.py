@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from data import download
-from data.download import Source, find_or_download
-from data.mnist import gunzip
+from data.archives import gunzip
+from data.download import FileSet, find_or_download
 from utils.errors import UserError
 
 CONTENT = np.random.RandomState(0).bytes(500000)
@@ -89,12 +89,12 @@ def missing(handler, packed):
     send(handler, b"not here", status=404)
 
 
-def source(*mirrors):
-    return Source("tiny", mirrors, (), {NAME: hashlib.sha256(CONTENT).hexdigest()})
+def file_set(*mirrors):
+    return FileSet("tiny", mirrors, (), {NAME: hashlib.sha256(CONTENT).hexdigest()})
 
 
 def get(folder, *mirrors):
-    return find_or_download(source(*mirrors), str(folder), unpack=gunzip)[NAME]
+    return find_or_download(file_set(*mirrors), str(folder), unpack=gunzip)[NAME]
 
 
 def listing(folder):

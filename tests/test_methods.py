@@ -16,7 +16,6 @@ from lasagne.layers import InputLayer, get_all_layers, get_output
 from lasagne.nonlinearities import rectify, softmax
 
 from data.augmentation import PadCropFlip
-from data.batches import Minibatches
 from data.dataset import Split
 from experiments.common import cli
 from nets import kernels, methods
@@ -66,9 +65,8 @@ def make_trainer(name, data, seed=1):
 
 
 def train(trainer, generator, data, run):
-    batches = Minibatches(data.train, BATCH, PadCropFlip(1, flip=False))
-    return fit(trainer, batches, data.test, run, epochs=EPOCHS, learning_rate=Constant(5e-3), seed=1,
-               generator=generator)
+    return fit(trainer, data, run, epochs=EPOCHS, batch_size=BATCH, learning_rate=Constant(5e-3), seed=1,
+               generator=generator, augmentation=PadCropFlip(1, flip=False))
 
 
 @pytest.fixture(scope="module", params=list(METHODS))
@@ -192,9 +190,8 @@ def test_the_plain_graph_trains_too(name, data):
     kernels.use_plain_graph(True)
     try:
         trainer, generator = make_trainer(name, data)
-        batches = Minibatches(data.train, BATCH)
         weights = [term.weight(100) for term in trainer.terms]
-        losses = [trainer.train_epoch(batches(generator), 1e-2, weights)[0].nll for _ in range(2)]
+        losses = [trainer.train_epoch(data.train.batches(BATCH, generator), 1e-2, weights)[0].nll for _ in range(2)]
         assert losses[1] < losses[0]
         assert all(name and np.isfinite(array).all() for name, array in trainer.state().items())
     finally:

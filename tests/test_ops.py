@@ -52,7 +52,7 @@ def trained(plain, **flags):
         rng = np.random.RandomState(2)
         images = rng.normal(size=(5 * IMAGES, 1, SIDE, SIDE))
         labels = rng.randint(3, size=len(images)).astype("int32")
-        train, kl = trainer.train_epoch(images, labels, IMAGES, np.arange(len(images)), 0.05, 1.0)
+        train, kl = trainer.train_epoch(zip(np.split(images, 5), np.split(labels, 5)), 0.05, 1.0)
         arrays = {name: variable.get_value() for name, variable in named_params(net).items()}
         return arrays, [train.nll, kl, trainer.evaluate(images, labels).nll]
     finally:

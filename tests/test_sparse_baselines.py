@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data.dataset import Dataset
+from data import Dataset, Split
 from experiments.common import baselines
 
 
@@ -16,7 +16,8 @@ def dataset(rng):
         images = 0.3 * rng.normal(size=(count, 12))
         images[:, :2] += np.array([[1, 0], [-1, 1], [0, -1]])[labels]
         return images.astype("float32").reshape(count, 1, 3, 4), labels
-    return Dataset("clusters", *draw(500), *draw(200), num_classes=3, fingerprint="")
+    return Dataset("clusters", "clusters", Split(*draw(500)), Split(*draw(200)), num_classes=3, fingerprint="",
+                   transform=None)
 
 
 @pytest.mark.parametrize("classifier", [baselines.l1, baselines.ard])

@@ -51,8 +51,8 @@ def test_both_methods_build_the_same_network():
 
 
 def test_pruned_weights_predict_in_a_dense_net_exactly_as_masked_ones(trainer, digits):
-    trainer.train_epoch(digits.train_images, digits.train_labels, 100, np.arange(1400), 1e-3, 0.1)
-    masked = prediction(trainer.net)(digits.test_images)
+    trainer.train_epoch(digits.train.batches(100, np.random.default_rng(1)), 1e-3, 0.1)
+    masked = prediction(trainer.net)(digits.test.inputs)
 
     values = sparsity.pruned_values(trainer.net)
     plain = lenet_300_100(dense())
@@ -62,7 +62,7 @@ def test_pruned_weights_predict_in_a_dense_net_exactly_as_masked_ones(trainer, d
     counts = {layer.name: layer.nonzero for layer in trainer.count_layers()}
     assert counts == {layer.name: layer.nonzero for layer in sparsity.counting_function(plain)()}
     assert 0 < sum(counts.values()) < 266200
-    np.testing.assert_array_equal(prediction(plain)(digits.test_images), masked)
+    np.testing.assert_array_equal(prediction(plain)(digits.test.inputs), masked)
 
 
 def prediction(net):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import reference
-from data.batches import Minibatches
 from data.dataset import Split
 from nets.schedules import Constant, LinearDecay
 from nets.tasks import Evaluation
@@ -27,8 +26,8 @@ def train(trainer, digits, run, epochs=2, kl_weight=None, **keywords):
     if kl_weight is not None:
         trainer.terms = [term._replace(weight=Constant(kl_weight)) for term in terms]
     try:
-        return fit(trainer, Minibatches(digits.train, 100), digits.test, run, **{**dict(
-            epochs=epochs, learning_rate=LinearDecay(1e-3, 1, epochs), seed=1, generator=np.random.default_rng(1)),
+        return fit(trainer, digits, run, **{**dict(
+            epochs=epochs, batch_size=100, learning_rate=LinearDecay(1e-3, 1, epochs), seed=1, generator=np.random.default_rng(1)),
             **keywords})
     finally:
         trainer.terms = terms

@@ -23,8 +23,7 @@ def writing(path):
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise UserError(f"no room to write {path} ({error.strerror}): free some space, then go on from the last "
-                            "checkpoint with --resume") from error
+            raise UserError(f"no room to write {path} ({error.strerror}): free some space and try again") from error
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
@@ -101,5 +100,5 @@ def read_arrays(path):
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is truncated, damaged or not ours ({error}); restore it from a copy or start a new "
-                        "run without --resume") from None
+        raise UserError(f"{path} is truncated, damaged or not ours ({error}); restore it from a copy or delete "
+                        "it") from None

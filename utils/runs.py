@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils import files
-from utils.errors import UserError
+from utils.errors import UserError, advising
 
 __all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
            "provenance", "SPARSITY", "FORMAT"]
@@ -109,14 +109,16 @@ class Run:
             the state of the generator that shuffles and augments the training set
         """
         meta = {"format": FORMAT, "epoch": epoch, "settings": self.config["settings"], "history": history, "generator": generator}
-        files.write_arrays(self.path("checkpoint.npz"), {**arrays, "meta": np.array(json.dumps(meta))})
+        with advising(f"{self.resume_hint} goes on from the last checkpoint"):
+            files.write_arrays(self.path("checkpoint.npz"), {**arrays, "meta": np.array(json.dumps(meta))})
         self.write_history(history)
 
     def _load_checkpoint(self):
         path = self.path("checkpoint.npz")
         if not os.path.exists(path):
             return None
-        arrays = files.read_arrays(path)
+        with advising("without --resume, a new run begins"):
+            arrays = files.read_arrays(path)
         try:
             meta = json.loads(str(arrays.pop("meta")))
             found = meta["epoch"], meta["history"], meta["generator"]

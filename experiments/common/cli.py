@@ -25,7 +25,7 @@ COMMON = {
         Flag("dataset", None, "what to train on; digits needs no download", choices=tuple(data.DATASETS),
              in_tables=False),
         Flag("preprocessing", None, "of the images, fitted on the training set; without the flag, as the data set has "
-                                    "it", choices=data.preprocessings),
+                                    "it", choices=tuple(data.PREPROCESSINGS)),
         Flag("augment", False, "whether training images are shifted (and natural ones mirrored) at random", bool),
         Flag("random_labels", False, "whether the training set's labels are drawn at random", bool, in_tables=False),
         Flag("validation", None, "leave the last N training images out of the training, and test on them in place of "

@@ -5,7 +5,6 @@ import os
 import nets  # noqa: F401  prepares Theano
 
 import data
-from data.batches import Minibatches
 from experiments.common import cli, status
 from nets import kernels
 from nets.training import warm_start
@@ -84,8 +83,8 @@ def _train(options, dataset, start, after_epoch=None):
     except ValueError as error:
         raise UserError(f"{options.network_title} does not take the images of {dataset.name}, "
                         f"{'x'.join(map(str, shape))}: {error}; choose another --dataset") from None
-    if values["batch_size"] > len(dataset.train.inputs):
-        raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train.inputs)} training "
+    if values["batch_size"] > len(dataset.train):
+        raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
                         f"images of {dataset.name}")
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = ("random", "random"), None
@@ -99,7 +98,7 @@ def _train(options, dataset, start, after_epoch=None):
             remark += source.remark(options.network, method)
 
     run = _open(options, dataset, began)
-    trainer = Trainer(net, method, len(dataset.train.inputs), values["l2"])
+    trainer = Trainer(net, method, len(dataset.train), values["l2"])
     if remark:
         already = compression.total(trainer.count_layers()).sparsity_percent
         run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step" if method.prunes
@@ -112,10 +111,9 @@ def _train(options, dataset, start, after_epoch=None):
         if after_epoch:
             after_epoch(epoch, run, trainer, dataset)
 
-    batches = Minibatches(dataset.train, values["batch_size"], dataset.augmentation if values["augment"] else None)
-    history, completed = fit(trainer, batches, dataset.test, run, epochs=values["epochs"],
+    history, completed = fit(trainer, dataset, run, epochs=values["epochs"], batch_size=values["batch_size"],
                              learning_rate=values["learning_rate"], seed=values["seed"], generator=generator,
-                             after_epoch=after)
+                             augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after)
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
     _finish(options, run, trainer, dataset, history, completed, began)
@@ -130,8 +128,8 @@ def _open(options, dataset, began):
     environment = theano_setup.describe()
     run = runs.Run(options.folder, {"settings": settings, "environment": environment, **runs.provenance()},
                    options.resume, options.defaults(), options.resume_hint)
-    run.log(f"{options.network_title}, {options.method.title}, on {dataset.name} ({len(dataset.train.inputs):,} "
-            f"training and {len(dataset.test.inputs):,} test images, {dataset.num_classes} classes), seed "
+    run.log(f"{options.network_title}, {options.method.title}, on {dataset.name} ({len(dataset.train):,} "
+            f"training and {len(dataset.test):,} test images, {dataset.num_classes} classes), seed "
             f"{options.values['seed']}, {options.values['epochs']} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")

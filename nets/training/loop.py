@@ -14,7 +14,8 @@ from utils.runs import SPARSITY
 __all__ = ["fit"]
 
 
-def fit(trainer, batches, test, run, *, epochs, learning_rate, seed, generator, after_epoch=None):
+def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, seed, generator, augmentation=None,
+        after_epoch=None):
     """Trains up to `epochs`, from the run's checkpoint if it has one; one row an epoch, one checkpoint an epoch.
 
     Ctrl-C (or SIGTERM) lets the epoch end and stops; a second one stops at once.
@@ -22,17 +23,17 @@ def fit(trainer, batches, test, run, *, epochs, learning_rate, seed, generator, 
     Parameters
     ----------
     trainer : :class:`nets.training.trainer.Trainer`
-    batches : object with `steps_per_epoch`, and callable(generator) -> iterable of (inputs, targets)
-        one pass over the training set, see :class:`data.batches.Minibatches`
-    test : object with `inputs` and `targets`
-        what the network is tested on after each epoch
+    dataset : object with `train` and `test`
+        such as :class:`data.dataset.Dataset`
     run : :class:`utils.runs.Run`
     learning_rate : callable(epoch) -> float
         see :mod:`nets.schedules`
     seed : int
         the run's, for the method
     generator : numpy.random.Generator
-        given to `batches`
+        orders the training set, and is the source of the augmentation's randomness
+    augmentation : callable(inputs, generator) -> inputs, or None
+        changes each batch of training inputs
     after_epoch : callable(int), or None
         called with 0 before the first epoch, and with the number of completed ones after each
 
@@ -60,7 +61,7 @@ def fit(trainer, batches, test, run, *, epochs, learning_rate, seed, generator, 
 
     table = tables.EpochTable(epochs, [(term.name, term.title) for term in trainer.terms], method.prunes,
                               method.columns)
-    steps = batches.steps_per_epoch
+    steps = dataset.train.num_batches(batch_size)
     with _Interruption() as interruption:
         for epoch in range(start, epochs):
             began = time.perf_counter()
@@ -73,11 +74,11 @@ def fit(trainer, batches, test, run, *, epochs, learning_rate, seed, generator, 
             rates = learning_rate(epoch), [term.weight(epoch) for term in trainer.terms]
             with tqdm(total=steps, desc=f"epoch {epoch + 1}/{epochs}", unit="step", leave=False,
                       disable=None) as progress:
-                train, terms = trainer.train_epoch(batches(generator), *rates,
+                train, terms = trainer.train_epoch(dataset.train.batches(batch_size, generator, augmentation), *rates,
                                                    before_step if method.before_step else None, progress)
             arrays = trainer.state()
             _require_finite(train.nll + sum(terms), arrays, epoch, run)
-            row = _row(trainer, test, epoch, rates, train, terms)
+            row = _row(trainer, dataset.test, epoch, rates, train, terms)
             row["seconds"] = round(time.perf_counter() - began, 2)
             history.append(row)
             run.save_checkpoint(arrays, epoch + 1, history, generator.bit_generator.state)

@@ -57,7 +57,8 @@ def run():
     images = rng.uniform(size=(NUM_BATCHES * BATCH_SIZE, 1, 28, 28)).astype(np.float32)
     labels = rng.randint(10, size=len(images)).astype(np.int32)
     # A small learning rate: Adam's step has the gradient's sign, which rounding may turn where the gradient is 0.
-    training, kl = trainer.train_epoch(images, labels, BATCH_SIZE, np.arange(len(images)), 1e-5, 1.0)
+    batches = zip(np.split(images, NUM_BATCHES), np.split(labels, NUM_BATCHES))
+    training, kl = trainer.train_epoch(batches, 1e-5, 1.0)
     nonzero = [layer.nonzero for layer in trainer.count_layers()]
     return {**trainer.state(), "nll": np.array(training.nll), "kl": np.array(kl), "nonzero": np.array(nonzero, float),
             "predictions": np.array(trainer.evaluate(images, labels).nll), **_convolution(rng)}

@@ -1,5 +1,7 @@
 """A network with its compiled functions: predictions, and training steps."""
 
+from collections import OrderedDict
+
 import numpy as np
 import nets  # noqa: F401  prepares Theano
 import lasagne
@@ -11,6 +13,7 @@ from nets.params import named_params
 from nets.sparsity import EffectiveParams
 from nets.tasks import Classification
 from nets.training import state
+from utils.threads import FairShare
 
 __all__ = ["Predictor", "Trainer", "seed_generators"]
 
@@ -101,7 +104,7 @@ class Trainer(Predictor):
         for term, weight in zip(self.terms, self._term_weights):
             loss += weight * term.value
 
-        updates = {}
+        updates = OrderedDict()
         for number, group in enumerate(method.groups(net)):
             rate = self._learning_rate if group.factor == 1 else self._learning_rate * np.float32(group.factor)
             updates.update(method.optimizer(T.grad(loss, group.params), group.params, rate, number))
@@ -113,6 +116,7 @@ class Trainer(Predictor):
         updates[self._totals] = self._totals + T.concatenate(
             [T.cast(value, "float64").dimshuffle("x") for value in sums])
         self._train = theano.function([inputs, targets], updates=updates)
+        self._threads = FairShare()
         self._named_state = state.named_state(net, method, self._train, updates, [self._totals])
         self._term_values = theano.function([], [term.value for term in self.terms])
 
@@ -142,6 +146,7 @@ class Trainer(Predictor):
             if before_step:
                 before_step()
             self._train(inputs, targets)
+            self._threads.adapt()
             num_batches, num_examples = num_batches + 1, num_examples + len(inputs)
             if progress:
                 progress.update()

@@ -35,7 +35,7 @@ EPOCHS, BATCH = 3, 20
 #: {(method, check): reason}
 EXCEPTIONS = {}
 #: Values under which a short training prunes something, but not all.
-VALUES = {"sparse-vd": dict(log_sigma2=-6.0), "magnitude": dict(ramp=LinearWarmUp(0, 2))}
+VALUES = {"sparse-vd": dict(log_sigma2=-7.0), "magnitude": dict(ramp=LinearWarmUp(0, 2))}
 
 
 def network(method):
@@ -53,9 +53,9 @@ def data():
     def split(number):
         labels = rng.randint(0, 3, number).astype("int32")
         images = rng.normal(size=(number, 1, 8, 8)).astype("float32")
-        images[np.arange(number), 0, 2 * labels + 1] += 2
+        images[np.arange(number), 0, 2 * labels + 1] += 4
         return Split(images, labels)
-    return SimpleNamespace(train=split(200), test=split(100))
+    return SimpleNamespace(train=split(400), test=split(100))
 
 
 def make_trainer(name, data, seed=1):
@@ -65,7 +65,7 @@ def make_trainer(name, data, seed=1):
 
 
 def train(trainer, generator, data, run):
-    return fit(trainer, data, run, epochs=EPOCHS, batch_size=BATCH, learning_rate=Constant(5e-3), seed=1,
+    return fit(trainer, data, run, epochs=EPOCHS, batch_size=BATCH, learning_rate=Constant(1e-2), seed=1,
                generator=generator, augmentation=PadCropFlip(1, flip=False))
 
 

@@ -49,6 +49,14 @@ def test_every_truncation_and_many_flipped_bytes_are_noticed(tmp_path, arrays):
     assert unnoticed < len(content) / 13 / 4
 
 
+def test_an_error_is_of_the_file_and_not_of_what_it_was_read_for(tmp_path):
+    """The same function reads checkpoints, weights to start from, and the whitening's cache."""
+    (tmp_path / "x.npz").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="restore it from a copy or delete it$") as error:
+        files.read_arrays(tmp_path / "x.npz")
+    assert "--" not in str(error.value)
+
+
 class Hostile:
     executed = False
 

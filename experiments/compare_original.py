@@ -44,6 +44,7 @@ def main():
         check_layers(args.log, theirs[-1]["sparsity_percent"], run.layers)
         rows.append(row(f"the original's log, epoch {theirs[-1]['epoch']}", theirs[-1]["test_error_percent"],
                         with_sparsity(run.layers, theirs[-1]["sparsity_percent"])))
+        # The last row's error may be of shifted and mirrored test images: both are shown.
         final = original_format.read_final_error(args.log)
         if final is not None:
             rows.append(row("the same, its last line (plain test images)", final,

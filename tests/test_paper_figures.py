@@ -31,7 +31,9 @@ def drawn(tmp_path_factory):
     (runs / "additive" / "gradient_variance.json").write_text(json.dumps({"rows": [
         dict(epoch=epoch, layer="dense1", additive=1e-9, multiplicative=2e-9 * 10 ** epoch) for epoch in (0, 1, 2)]}))
     (runs / "additive" / "snapshots").mkdir()
-    (runs / "additive" / "config.json").write_text(json.dumps({"settings": dict(network="LeNet", data="mnist")}))
+    (runs / "additive" / "config.json").write_text(json.dumps({"settings": dict(
+        experiment="lenet_300_100", network="LeNet", data="mnist", dataset="mnist", method="dense", epochs=2, seed=1,
+        batch_size=100)}))
     for epoch in range(6):
         weights = np.full((4, 1, 5, 5), epoch - 2.5, "float32")
         files.write_arrays(runs / "additive" / "snapshots" / f"epoch-{epoch:04d}.npz",

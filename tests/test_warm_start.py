@@ -12,7 +12,7 @@ from nets.layers.batch_norm import BatchNormLayer
 from nets.params import named_params
 from utils import files
 from utils.errors import UserError
-from nets.training.warm_start import Source
+from nets.training.warm_start import Weights
 
 
 def network(method, units=4):
@@ -31,7 +31,7 @@ def predictions(net, images):
 @pytest.fixture
 def trained(rng):
     """A dense network with weights as after training."""
-    net = network(methods.binary_dropout())
+    net = network(methods.make("binary-dropout"))
     for name, param in named_params(net).items():
         param.set_value(rng.uniform(0.2, 1.5, param.get_value().shape).astype("float32")
                         * rng.choice([-1, 1] if name.endswith("W") else [1], param.get_value().shape).astype("float32"))
@@ -44,7 +44,8 @@ def folder(trained, tmp_path):
     (tmp_path / "run").mkdir()
     files.write_arrays(tmp_path / "run" / "weights.npz",
                        {name: param.get_value() for name, param in named_params(trained).items()})
-    (tmp_path / "run" / "summary.json").write_text(json.dumps(dict(method="Binary dropout")))
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(dict(
+        network="LeNet", method="Binary dropout", dataset="mnist", epochs=1, seed=1)))
     return tmp_path / "run"
 
 
@@ -60,11 +61,11 @@ def original_file(trained, tmp_path):
 @pytest.mark.parametrize("place", ["folder", "file", "original"])
 def test_the_warm_started_net_predicts_as_the_dense_one(trained, folder, original_file, rng, place):
     images = rng.normal(size=(5, 1, 6, 6)).astype("float32")
-    source = Source(str({"folder": folder, "file": folder / "weights.npz", "original": original_file}[place]))
-    assert source.description == ("original's file" if place == "original" else "Binary dropout")
-    net = network(methods.sparse_vd(log_sigma2=-10.0))
+    source = Weights(str({"folder": folder, "file": folder / "weights.npz", "original": original_file}[place]))
+    assert source.title == ("original's file" if place == "original" else "Binary dropout")
+    net = network(methods.make("sparse-vd", log_sigma2=-10.0))
     before = predictions(net, images)
-    assert source.copy_to(net) is False
+    assert source.copy_to(net) == list(named_params(net, training_only=True))
     # Weights of 0.2 and more are far from the threshold at log sigma^2 = -10: not one is masked.
     np.testing.assert_allclose(predictions(net, images), predictions(trained, images), rtol=1e-6)
     assert abs(before - predictions(net, images)).max() > 1e-3
@@ -78,23 +79,23 @@ def test_weights_below_the_noise_are_pruned_at_once(trained, folder, rng):
     small = rng.random(weights["dense1.W"].shape) < 0.3
     weights["dense1.W"][small] = 0.001
     files.write_arrays(folder / "weights.npz", weights)
-    net = network(methods.sparse_vd(log_sigma2=-10.0))
-    Source(str(folder)).copy_to(net)
+    net = network(methods.make("sparse-vd", log_sigma2=-10.0))
+    Weights(str(folder)).copy_to(net)
     named_params(trained)["dense1.W"].set_value(np.where(small, 0, weights["dense1.W"]).astype("float32"))
     images = rng.normal(size=(5, 1, 6, 6)).astype("float32")
     np.testing.assert_allclose(predictions(net, images), predictions(trained, images), rtol=1e-6)
 
 
 def test_a_sparse_vd_run_brings_its_log_sigma2(trained, tmp_path, rng):
-    first = network(methods.sparse_vd(log_sigma2=-3.0))
+    first = network(methods.make("sparse-vd", log_sigma2=-3.0))
     files.write_arrays(tmp_path / "weights.npz", {name: param.get_value() for name, param
                                                   in named_params(first).items()})
-    second = network(methods.sparse_vd(log_sigma2=-10.0))
-    assert Source(str(tmp_path)).copy_to(second) is True
+    second = network(methods.make("sparse-vd", log_sigma2=-10.0))
+    assert Weights(str(tmp_path)).copy_to(second) == []
     for name, param in named_params(second).items():
         np.testing.assert_array_equal(param.get_value(), named_params(first)[name].get_value())
     with pytest.raises(UserError, match="weights_pruned.npz"):
-        Source(str(tmp_path)).copy_to(trained)
+        Weights(str(tmp_path)).copy_to(trained)
 
 
 def change_rename(arrays):
@@ -119,24 +120,24 @@ def change_extra(arrays):
 def test_weights_of_another_network_are_refused_by_the_layers_name(folder, change, name):
     path = folder / "weights.npz"
     files.write_arrays(path, change(files.read_arrays(path)))
-    net = network(methods.sparse_vd())
+    net = network(methods.make("sparse-vd"))
     before = {key: param.get_value() for key, param in named_params(net).items()}
     with pytest.raises(UserError, match=f"{path} is of another network: {name}"):
-        Source(str(folder)).copy_to(net)
+        Weights(str(folder)).copy_to(net)
     for key, param in named_params(net).items():
         np.testing.assert_array_equal(param.get_value(), before[key])
 
 
 def test_an_original_file_of_another_network_is_refused(original_file):
     with pytest.raises(UserError, match="dense1.W is 48x4 there and 48x5 here"):
-        Source(str(original_file)).copy_to(network(methods.sparse_vd(), units=5))
+        Weights(str(original_file)).copy_to(network(methods.make("sparse-vd"), units=5))
     values = np.load(original_file, allow_pickle=True)
     np.save(original_file, values[:-1])
     with pytest.raises(UserError, match="holds 9 arrays, this network 13 \\(10 without log sigma\\^2\\)"):
-        Source(str(original_file)).copy_to(network(methods.sparse_vd()))
+        Weights(str(original_file)).copy_to(network(methods.make("sparse-vd")))
 
 
 def test_what_is_not_there_is_named(tmp_path):
     for name, text in (("", "holds no weights.npz"), ("w.npz", "w.npz"), ("w.npy", "w.npy")):
         with pytest.raises(UserError, match=text):
-            Source(str(tmp_path / name))
+            Weights(str(tmp_path / name))

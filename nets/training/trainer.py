@@ -29,6 +29,8 @@ def seed_generators(seed):
 class Predictor:
     """A network with its compiled predictions, which are those of the pruned network.
 
+    The values that it predicts with are computed once a test pass; counts and saved weights are of the same ones.
+
     Parameters
     ----------
     net : :class:`lasagne.layers.Layer`

@@ -9,6 +9,7 @@ from lasagne.layers import InputLayer, get_output
 from lasagne.nonlinearities import softmax
 
 from nets import methods
+from nets.layers.dense import DenseLayer
 from nets.layers.masked import SplicedDenseLayer
 from nets.methods.base import Step
 from nets.schedules import InverseDecay, LinearWarmUp
@@ -39,16 +40,21 @@ def test_before_the_surgery_there_is_none():
     assert method.probability(step(11 * STEPS - 1)) == 0 and method.probability(step(11 * STEPS)) == 1
 
 
-def test_the_draws_depend_on_the_step_and_the_layer_alone():
+def test_the_draws_depend_on_the_step_and_the_layer_alone(monkeypatch):
     method = published(20000)
     net = method.dense_layer(InputLayer((None, 5)), 4, nonlinearity=None, name="dense1")
     net = method.dense_layer(net, 3, nonlinearity=softmax, name="dense2")
 
+    drawn = []
+    for layer in (net, net.input_layer):
+        monkeypatch.setattr(layer, "refresh_masks", lambda name=layer.name: drawn.append(name))
+
     def flags(numbers):
         found = {}
         for number in numbers:
+            drawn.clear()
             method.before_step(net, step(number))
-            found[number] = [float(layer.refresh.get_value()) for layer in (net, net.input_layer)]
+            found[number] = ["dense1" in drawn, "dense2" in drawn]
         return found
     numbers = range(10000, 10400)
     forward, backward = flags(numbers), flags(reversed(numbers))
@@ -94,44 +100,46 @@ def renewed(value, mask, threshold):
     return mask
 
 
-@pytest.mark.parametrize("refresh", [0, 1])
-def test_a_step_is_the_dense_layers_with_the_products(rng, float64, evaluate, refresh):
-    """Masks by the two thresholds before the forward pass; the products' gradients for those of W and b."""
+def test_masks_change_by_two_thresholds(rng, float64):
     layer = layer_of(rng, threshold=0.8)
-    layer.refresh.set_value(np.array(float(refresh)))
+    before = [(param.get_value(), mask.get_value()) for param, mask in ((layer.W, layer.mask), (layer.b, layer.mask_b))]
+    layer.refresh_masks()
+    for (value, mask), found in zip(before, (layer.mask, layer.mask_b)):
+        np.testing.assert_array_equal(found.get_value(), renewed(value, mask, 0.8))
+    changes = layer.mask.get_value() - before[0][1]
+    assert changes.min() == -1 and changes.max() == 1 and layer.mask.dtype == layer.W.dtype
+
+
+def test_a_step_is_the_dense_layers_with_the_products(rng, float64, evaluate):
+    """The products' gradients for those of W and b."""
+    layer = layer_of(rng, threshold=0.8)
     W, b, M, Mb = (param.get_value() for param in (layer.W, layer.b, layer.mask, layer.mask_b))
-    expected = [renewed(value, mask, 0.8) if refresh else mask for value, mask in ((W, M), (b, Mb))]
-    masks = layer.refreshed_masks()
     x, labels = rng.normal(size=(6, 7)), rng.randint(0, 5, 6)
     loss = T.nnet.categorical_crossentropy(get_output(layer, x), labels).mean()
-    found = evaluate([masks[layer.mask], masks[layer.mask_b], loss, *T.grad(loss, [layer.W, layer.b])])
-    np.testing.assert_array_equal(found[0], expected[0])
-    np.testing.assert_array_equal(found[1], expected[1])
-    assert not refresh or 0 < abs(expected[0] - M).sum() < M.size
-
-    activation = x @ (W * expected[0]) + b * expected[1]
+    loss, dW, db = evaluate([loss, *T.grad(loss, [layer.W, layer.b])])
+    activation = x @ (W * M) + b * Mb
     p = np.exp(activation) / np.exp(activation).sum(1, keepdims=True)
-    assert float(found[2]) == pytest.approx(-np.log(p[np.arange(6), labels]).mean(), rel=1e-12)
+    assert float(loss) == pytest.approx(-np.log(p[np.arange(6), labels]).mean(), rel=1e-12)
     delta = (p - np.eye(5)[labels]) / 6
-    np.testing.assert_allclose(found[3], x.T @ delta, rtol=1e-10)      # not 0 where the mask is
-    np.testing.assert_allclose(found[4], delta.sum(0), rtol=1e-10)
+    np.testing.assert_allclose(dW, x.T @ delta, rtol=1e-10)      # not 0 where the mask is
+    np.testing.assert_allclose(db, delta.sum(0), rtol=1e-10)
 
 
-def test_between_the_thresholds_no_mask_changes(rng, float64, evaluate):
+def test_between_the_thresholds_no_mask_changes(rng, float64):
     layer = layer_of(rng, threshold=1.0, inputs=40)
     layer.W.set_value(rng.uniform(0.9001, 1.1, (40, 5)) * rng.choice([-1, 1], (40, 5)))
-    layer.refresh.set_value(np.array(1.0))
-    np.testing.assert_array_equal(evaluate(layer.refreshed_masks()[layer.mask]), layer.mask.get_value())
+    before = layer.mask.get_value()
+    layer.refresh_masks()
+    np.testing.assert_array_equal(layer.mask.get_value(), before)
 
 
-def test_predictions_are_by_the_masks_as_they_are(rng, float64, evaluate):
+def test_with_all_masks_1_it_is_the_dense_layer(rng, float64, evaluate):
     layer = layer_of(rng, threshold=0.8)
-    layer.refresh.set_value(np.array(1.0))
-    W, b, M, Mb = (param.get_value() for param in (layer.W, layer.b, layer.mask, layer.mask_b))
+    for mask in (layer.mask, layer.mask_b):
+        mask.set_value(np.ones_like(mask.get_value()))
     x = rng.normal(size=(6, 7))
-    activation = x @ (W * M) + b * Mb
-    np.testing.assert_allclose(evaluate(get_output(layer, x, deterministic=True)),
-                               np.exp(activation) / np.exp(activation).sum(1, keepdims=True), rtol=1e-10)
+    dense = DenseLayer(InputLayer((None, 7)), 5, W=layer.W, b=layer.b, nonlinearity=softmax)
+    np.testing.assert_allclose(evaluate(get_output(layer, x)), evaluate(get_output(dense, x)), rtol=1e-12)
 
 
 def test_the_optimizer_is_caffes(rng):

@@ -1,8 +1,6 @@
 """Layers with a mask over their weights, for methods that prune by hand: magnitude, pruning, DNS, fine-tuning."""
 
 import numpy as np
-import theano
-import theano.tensor as T
 from lasagne.init import Constant
 from lasagne.layers import get_all_layers
 from theano.gradient import disconnected_grad
@@ -61,9 +59,7 @@ class MaskedConv2DLayer(MaskedLayer, Conv2DLayer):
 class SplicedLayer(MaskedLayer):
     """A masked layer whose weights and biases are pruned and spliced back while it trains: f(A; W mask) + b mask_b.
 
-    Where `refresh` is 1, a training step first renews the masks: what is kept and has a magnitude of at most 0.9
-    threshold is pruned, what is pruned and has one of more than 1.1 threshold is kept again. The gradients by the
-    products are taken for those by W and b, so that pruned weights go on changing.
+    The gradients by the products are taken for those by W and b, so that pruned weights go on changing.
 
     Attributes
     ----------
@@ -71,8 +67,6 @@ class SplicedLayer(MaskedLayer):
         of the shapes of W and b
     threshold : Theano shared variable
         a number
-    refresh : Theano shared variable
-        1 or 0, to be set before each step; no part of the layer's state
 
     References
     ----------
@@ -83,29 +77,20 @@ class SplicedLayer(MaskedLayer):
         super().__init__(*args, **kwargs)
         self.mask_b = self._add_of_training("mask_b", 1.0, self.b.get_value(borrow=True).shape)
         self.threshold = self._add_of_training("threshold", 0.0, ())
-        self.refresh = theano.shared(np.zeros((), self.W.dtype), "refresh")
         self._masks = {self.W: self.mask, self.b: self.mask_b}
 
     def effective_params(self):
-        return {param: param * mask for param, mask in self._masks.items()}
+        # The value is the product's, the gradient that of the parameter itself.
+        return {param: param + disconnected_grad(param * mask - param) for param, mask in self._masks.items()}
 
-    def refreshed_masks(self):
-        """What a training step makes of the masks, {mask: expression}."""
-        lower, upper = (np.array(factor, self.W.dtype) * self.threshold for factor in (0.9, 1.1))
-
-        def refreshed(magnitude, mask):
-            kept = T.switch(magnitude <= lower, np.array(0, mask.dtype),
-                            T.switch(magnitude > upper, np.array(1, mask.dtype), mask))
-            return T.switch(self.refresh, kept, mask)
-        return {mask: refreshed(abs(param), mask) for param, mask in self._masks.items()}
-
-    def get_output_for(self, input, deterministic=False, effective=None, **kwargs):
-        if not deterministic:
-            masks = self.refreshed_masks()
-            # The value is the product's, the gradient that of the parameter itself.
-            effective = {param: param + disconnected_grad(param * masks[mask] - param)
-                         for param, mask in self._masks.items()}
-        return super().get_output_for(input, effective=effective, **kwargs)
+    def refresh_masks(self):
+        """Prunes what has a magnitude of at most 0.9 threshold, and splices what has one of more than 1.1 threshold."""
+        threshold = self.threshold.get_value()
+        for param, mask in self._masks.items():
+            magnitudes = abs(param.get_value(borrow=True))
+            kept = (magnitudes > 0.9 * threshold) & (mask.get_value(borrow=True) == 1)
+            kept |= magnitudes > 1.1 * threshold
+            mask.set_value(kept.astype(mask.dtype), borrow=True)
 
     def measured(self):
         """Mean and standard deviation of the magnitudes of all weights and biases that are not 0, two floats."""

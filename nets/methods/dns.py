@@ -61,12 +61,6 @@ class DNS(Method):
             updates[param] = param - updates[momentum]
         return updates
 
-    def step_updates(self, net, updates):
-        masks = {}
-        for layer in masked_layers(net):
-            masks.update(layer.refreshed_masks())
-        return masks
-
     def begin_epoch(self, net, step):
         if step.epoch == round(self.surgery.begin):
             layers = masked_layers(net)
@@ -75,11 +69,14 @@ class DNS(Method):
                 layer.threshold.set_value(np.array(max(mean + c_rate * deviation, 0), layer.threshold.dtype))
 
     def before_step(self, net, step):
-        layers = masked_layers(net)
         probability = self.probability(step)
+        if probability == 0:
+            return
+        layers = masked_layers(net)
         draws = np.random.default_rng((step.seed, step.step)).random(len(layers))
         for layer, draw in zip(layers, draws):
-            layer.refresh.set_value(np.array(probability > draw, layer.refresh.dtype))
+            if probability > draw:
+                layer.refresh_masks()
 
     def probability(self, step):
         """That a layer's masks are renewed."""

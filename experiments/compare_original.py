@@ -10,7 +10,6 @@ the run's data set. Compression is weights / non-zero weights, for both.
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
-import argparse
 import os
 
 from tabulate import tabulate
@@ -68,8 +67,7 @@ def main():
 
 
 def parse():
-    parser = argparse.ArgumentParser(prog="experiments/compare_original.py", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = status.Parser("compare_original", __doc__)
     add = parser.add_argument
     add("--run", required=True, metavar="FOLDER", help="a finished run of this project")
     add("--log", metavar="FILE", help="a log of the original: experiments/logs/....txt")

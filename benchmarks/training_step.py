@@ -14,6 +14,7 @@ BLAS, measured in the same run.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 
 import peers
 
@@ -29,9 +31,8 @@ sys.path.insert(0, os.path.dirname(HERE))
 
 METHODS = ("sparse-vd", "binary-dropout")
 STEPS = {"lenet-300-100": 200, "lenet-5-caffe": 60, "vgg-like": 10}
-#: Parts of the C++ code, which can be left out one by one.
-PARTS = ("noise", "convolutions", "dense products", "posterior", "sampling", "batch normalization", "max-pooling",
-         "Adam")
+#: The C++ code's kernels (`nets/kernels/`), which can be left out one by one.
+PARTS = ("adam", "batch_norm", "conv", "dense", "max_pool", "normal", "posterior", "sample")
 #: name : (what is left out, environment)
 VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
             "this project, 1 thread": ("nothing", {"OMP_NUM_THREADS": "1"}),
@@ -44,69 +45,25 @@ VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
 WARM_UP = 3
 
 
-def leave_out(part):
-    """Puts Theano's own graph in the place of a part of the C++ code."""
-    import theano.tensor as T
-    from lasagne.nonlinearities import rectify
-    from lasagne.updates import adam
-    from theano.sandbox.rng_mrg import MRG_RandomStreams
-
-    from nets import kernels
-    from nets.layers import sparse_vd
-    from nets.layers.batch_norm import BatchNormLayer
-    from nets.layers.pool import MaxPool2x2Layer
-    from nets.training import trainer
-
-    def plainly(owner, name):
-        method = getattr(owner, name)
-
-        def call(*args, **kwargs):
-            kernels.use_plain_graph()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                kernels.use_plain_graph(False)
-        return owner, name, call
-
-    def sample(mean, variance, noise, b, epsilon, rectified):
-        z = mean + T.sqrt(variance + epsilon) * noise + b.dimshuffle("x", 0, *"x" * (mean.ndim - 2))
-        return rectify(z) if rectified else z
-
-    replacements = {
-        "noise": (sparse_vd, "NormalStream", MRG_RandomStreams),
-        "convolutions": plainly(sparse_vd.SparseVDConv2DLayer, "linear_pair"),
-        "dense products": plainly(sparse_vd.SparseVDDenseLayer, "linear_pair"),
-        "posterior": plainly(sparse_vd.SparseVDLayer, "_posterior"),
-        "sampling": (sparse_vd, "sample", sample),
-        "batch normalization": plainly(BatchNormLayer, "get_output_for"),
-        "max-pooling": plainly(MaxPool2x2Layer, "get_output_for"), "Adam": (training, "adam", adam)}
-    if part == "everything":
-        kernels.use_plain_graph()
-    elif part != "nothing":
-        owner, name, replacement = replacements[part]
-        getattr(owner, name)   # an AttributeError rather than a new one
-        setattr(owner, name, replacement)
-
-
 def measure(network, method, without, steps):
     """Trains on random images; prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s."""
     import nets  # noqa: F401
     import numpy as np
-    from nets import architectures, methods
+    from nets import architectures, kernels, methods
     from nets.training.trainer import Trainer, seed_generators
 
-    leave_out(without)
+    left_out = {"nothing": contextlib.nullcontext(), "everything": kernels.plain()}
     seed_generators(1)
     method = {"sparse-vd": methods.sparse_vd, "binary-dropout": methods.binary_dropout}[method]()
-    net = {"lenet-300-100": lambda: architectures.lenet_300_100(method),
-           "lenet-5-caffe": lambda: architectures.lenet_5_caffe(method),
-           "vgg-like": lambda: architectures.vgg_like(method, k=0.25)}[network]()
+    build = {"lenet-300-100": architectures.lenet_300_100, "lenet-5-caffe": architectures.lenet_5_caffe,
+             "vgg-like": partial(architectures.vgg_like, k=0.25)}[network]
     images, labels = peers.batch(network)
     if network == "lenet-300-100":
         images = images.reshape(-1, 1, 28, 28)
     order = np.arange(len(images))
     began = time.perf_counter()
-    trainer = Trainer(net, num_examples=peers.NUM_EXAMPLES)
+    with left_out.get(without) or kernels.plain(without):
+        trainer = Trainer(build(method), num_examples=peers.NUM_EXAMPLES)
     trainer.train_epoch(images, labels, len(images), order, peers.RATE, 1.0)
     compilation = time.perf_counter() - began
 

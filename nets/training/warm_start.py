@@ -90,7 +90,7 @@ class Weights:
         return ""
 
     def _only_trains(self, name):
-        return name.endswith((".log_sigma2", ".log_alpha"))
+        return name.endswith((".log_sigma2", ".log_alpha", ".gates"))
 
     def _named(self, params, noise):
         if isinstance(self._arrays, dict):

@@ -36,7 +36,7 @@ EPOCHS, BATCH = 3, 20
 EXCEPTIONS = {}
 #: Values under which a short training prunes something, but not all.
 VALUES = {"sparse-vd": dict(log_sigma2=-7.0), "magnitude": dict(ramp=LinearWarmUp(0, 2)),
-          "l0": dict(l0_weight=[1.0], drop_rate=[0.88]), "sws": dict(zero_share=0.5, tau=0.001, span=[-0.4, 0.4], deviation=0.1)}
+          "l0": dict(spread=2.0), "sws": dict(zero_share=0.5, tau=0.001, span=[-0.4, 0.4], deviation=0.1)}
 
 
 def network(method):

@@ -39,6 +39,8 @@ class L0(Method):
              nargs="+"),
         Flag("drop_rate", [0.5], "where the drop rates of the gates start, one number or two: the first layer's, the "
                                  "others'", rate, nargs="+"),
+        # The standard deviation of log alpha at the start.
+        Flag("spread", 0.01),
         Flag("decay", 5e-4, "the weight of half the sum of squared weights behind gates of groups, in nats", number),
         # The price's, with gates of weights.
         Flag("ramp", LinearWarmUp(5, 20)),
@@ -54,7 +56,7 @@ class L0(Method):
         drop_rate = self.drop_rate[0 if isinstance(incoming, InputLayer) else -1]
         if not 0 < drop_rate < 1:
             raise UserError(f"--drop-rate {drop_rate:g} leaves the gates no gradient: give a number between 0 and 1")
-        return dict(gates=self.gates, log_alpha=Normal(0.01, math.log(1 / drop_rate - 1)), W=HeNormal("relu"),
+        return dict(gates=self.gates, log_alpha=Normal(self.spread, math.log(1 / drop_rate - 1)), W=HeNormal("relu"),
                     b=Constant(0.0))
 
     def dense_layer(self, incoming, num_units, nonlinearity, name):

@@ -36,7 +36,8 @@ def parser():
     add("--output", metavar="FILE", help="the page (default: index.html in the first FOLDER)")
     add("--serve", action="store_true", help="serve the page and follow runs instead of writing it")
     add("--host", default="127.0.0.1", metavar="ADDRESS",
-        help="where to serve; anyone who reaches another address than the default one sees the runs (default: 127.0.0.1)")
+        help="where to serve; another address than the default one shows the runs to all who reach it (default: "
+             "127.0.0.1)")
     add("--port", type=port, default=8765, metavar="N", help="0 takes a free one (default: 8765)")
     return parser
 

@@ -58,7 +58,8 @@ def site(tmp_path_factory):
         copy(name, folder)
     add_thresholds(folder / SEEDS[0])
     hostile = copy("lenet5_caffe-mnist-seed1", folder, HOSTILE)
-    edit(hostile / "summary.json", lambda summary: summary.update(network=EVIL, method=EVIL, flags=[EVIL], dataset=EVIL))
+    edit(hostile / "summary.json", lambda summary: summary.update(
+        network=EVIL, method=EVIL, flags=[EVIL], dataset=EVIL))
     edit(hostile / "config.json", lambda config: config.update(command=EVIL, environment={EVIL: EVIL}))
     edit(hostile / "config.json", lambda config: config["settings"].update({EVIL: EVIL, "network": EVIL}))
     (hostile / "log.txt").write_text(EVIL)
@@ -84,7 +85,8 @@ def test_committed_runs_are_all_there():
     rows = {record.row["name"]: record.row for record in found.records.values()}
     assert rows.keys() == expected.keys()
     for name, summary in expected.items():
-        assert (rows[name]["error"], rows[name]["compression"]) == (summary["test_error_percent"], summary["compression"])
+        assert rows[name]["error"] == summary["test_error_percent"]
+        assert rows[name]["compression"] == summary["compression"]
         assert rows[name]["method"] == summary["method_title"] and rows[name]["status"] == "finished"
     groups = {row["group"] for row in rows.values()}
     assert len(groups) == len(results.collect(COMMITTED))
@@ -178,7 +180,7 @@ def test_the_server_gives_the_runs_files_and_no_others(site):
         assert status == 200 and body.startswith(b"GIF8") and kind == "image/gif"
         assert get(f"/{href}log.txt")[2].startswith("text/plain")
         assert json.loads(get(f"/{href}details")[1])["epochs"] == 200
-        for path in ("../secret.txt", "..%2f..%2fsecret.txt", "../../secret.txt", "%2fetc%2fpasswd", "", "checkpoint.npz"):
+        for path in ("../secret.txt", "..%2f..%2fsecret.txt", "../../secret.txt", "%2fetc%2fpasswd", "", "weights.npz"):
             assert get(f"/{href}{path}")[0] == 404, path
         assert get("/runs/99/log.txt")[0] == get("/runs/x/log.txt")[0] == 404
         assert get("/", host="somewhere.example")[0] == 403
@@ -243,27 +245,33 @@ class Page:
         return self.js("return document.querySelector(arguments[0])", selector)
 
     def button(self, text):
-        return self.js("return [...document.querySelectorAll('button, a')].find(one => one.textContent.trim() === arguments[0])",
-                       text)
+        return self.js("return [...document.querySelectorAll('button, a')].find("
+                       "one => one.textContent.trim() === arguments[0])", text)
 
     def column(self, title):
         """The cells of a column of the table."""
         return self.js("""const place = [...document.querySelectorAll('.runs thead th')].findIndex(
             head => head.textContent.trim() === arguments[0]);
-            return [...document.querySelectorAll('.runs tbody tr')].map(row => row.children[place].innerText.trim());""", title)
+            return [...document.querySelectorAll('.runs tbody tr')].map(row => row.children[place].innerText.trim());
+            """, title)
 
     def choose(self, label, text):
-        self.js("""const field = [...document.querySelectorAll('label.field')].find(one => one.firstChild.textContent === arguments[0]);
+        self.js("""const field = [...document.querySelectorAll('label.field')].find(
+                one => one.firstChild.textContent === arguments[0]);
             const select = field.querySelector('select');
             select.value = [...select.options].find(one => one.textContent === arguments[1]).value;
             select.dispatchEvent(new Event('change'));""", label, text)
 
     def tick(self, label):
-        self.js("[...document.querySelectorAll('label.tick')].find(one => one.textContent === arguments[0]).click()", label)
+        self.js("[...document.querySelectorAll('label.tick')].find(one => one.textContent === arguments[0]).click()",
+                label)
 
     def open(self, name):
         self.button(name).click()
-        self.until(lambda: self.js("return document.querySelector('h2')?.textContent") == name)
+        self.until(lambda: self.heading() == name)
+
+    def heading(self):
+        return self.js("return document.querySelector('h2')?.textContent")
 
     def points(self):
         """The runs and published rows in the chart."""
@@ -306,7 +314,7 @@ def test_groups_over_seeds(page):
     page.choose("Method", "SparseVD")
     page.tick("Published")
     page.tick("Group over seeds")
-    errors = [json.loads(open(os.path.join(COMMITTED, name, "summary.json")).read())["test_error_percent"] for name in SEEDS]
+    errors = [results.read_summary(os.path.join(COMMITTED, name))["test_error_percent"] for name in SEEDS]
     mean, deviation = results.mean_and_deviation(errors)
     assert page.column("Error %") == [f"{mean:.2f} ± {deviation:.2f}"]
     assert page.column("Seed") == ["1, 2, 3, 4"]
@@ -330,18 +338,19 @@ def test_a_point_opens_its_run(page):
     actions = ActionChains(page.browser)
     actions.w3c_actions.pointer_action.move_to_location(*place).click()
     actions.perform()
-    page.until(lambda: page.js("return document.querySelector('h2')?.textContent") == "vgg_like-cifar10_q75-k0.25-seed1")
+    page.until(lambda: page.heading() == "vgg_like-cifar10_q75-k0.25-seed1")
     assert page.js("return [...document.querySelectorAll('.chart')].map(one => one.data[0].type)") == [
         "scatter", "scatter", "heatmap", "scatter", "bar"]
 
 
 def test_a_run_shows_what_its_folder_holds(page):
     page.open(PICTURED)
-    for text in ("0.64 %", "190×", "--augment", "4df3c9d464c87781a2fdbe9196fc8cf182067517", "MKL", "snapshots/filters.gif",
-                 "Starts from results/lenet5_caffe-mnist-dense-seed1/weights.npz"):
+    for text in ("0.64 %", "190×", "--augment", "4df3c9d464c87781a2fdbe9196fc8cf182067517", "MKL",
+                 "snapshots/filters.gif", "Starts from results/lenet5_caffe-mnist-dense-seed1/weights.npz"):
         assert text in page.text()
     page.js("document.querySelector('.pictures').scrollIntoView()")
-    page.until(lambda: page.js("return [...document.querySelectorAll('.pictures img')].every(one => one.naturalWidth > 100)"))
+    page.until(lambda: page.js("return [...document.querySelectorAll('.pictures img')].every("
+                               "one => one.naturalWidth > 100)"))
     titles = page.js("return [...document.querySelectorAll('.chart')].map(one => [one.ariaLabel, one.data.length])")
     assert titles == [["Error", 2], ["Loss, -log p(y | x)", 3], ["Sparsity by layer", 4], ["Compression", 1],
                       ["Weights by layer", 2]]
@@ -373,16 +382,17 @@ def test_the_threshold_is_moved(page):
     slider.send_keys(Keys.ARROW_LEFT * 4)
     assert "log α < 2" in output.text and "error 1.80 %" in output.text and "180×" in output.text
     assert slider.get_attribute("aria-valuetext") == "log alpha below 2: error 1.80 %, compression 180×"
-    page.js("arguments[0].scrollIntoView({block: 'center'})", page.find("[aria-label^='log α']"))
-    handle = page.js("const box = document.querySelector(\"[aria-label^='log α'] .shapelayer path\").getBoundingClientRect();"
-                     "return [box.x + box.width / 2, box.y + 120].map(Math.round)")
-    pixels = page.js("const axis = document.querySelector(\"[aria-label^='log α']\")._fullLayout.xaxis; return axis._length / 16")
+    histogram = page.find("[aria-label^='log α']")
+    page.js("arguments[0].scrollIntoView({block: 'center'})", histogram)
+    handle = page.js("const box = arguments[0].querySelector('.shapelayer path').getBoundingClientRect();"
+                     "return [box.x + box.width / 2, box.y + 120].map(Math.round)", histogram)
+    pixels = page.js("return arguments[0]._fullLayout.xaxis._length / 16", histogram)
     actions = ActionChains(page.browser)
     actions.w3c_actions.pointer_action.move_to_location(*handle).pointer_down().move_to_location(
         handle[0] - 20, handle[1]).move_to_location(round(handle[0] - 4 * pixels), handle[1] + 5).pointer_up()
     actions.perform()
     page.until(lambda: re.search(r"log α < -[12]\.?", output.text), seconds=5)
-    assert page.js("return document.querySelector(\"[aria-label^='log α']\").layout.shapes[0].y0") == 0
+    assert page.js("return arguments[0].layout.shapes[0].y0", histogram) == 0
 
 
 def test_text_of_runs_stays_text(page):
@@ -394,7 +404,8 @@ def test_text_of_runs_stays_text(page):
     page.browser.get(page.browser.current_url.partition("#")[0] + "#/")
     page.until(lambda: page.js("return document.querySelectorAll('.point').length"))
     for name in (SEEDS[0], HOSTILE):
-        page.js("[...document.querySelectorAll('input')].find(one => one.ariaLabel === arguments[0]).click()", f"Compare {name}")
+        page.js("[...document.querySelectorAll('input')].find(one => one.ariaLabel === arguments[0]).click()",
+                f"Compare {name}")
     page.button("Compare 2 runs").click()
     page.until(lambda: page.js("return document.querySelectorAll('.chart .main-svg').length"))
     page.tick("Show all")

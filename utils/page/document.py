@@ -18,6 +18,7 @@ __all__ = ["Runs", "render", "write"]
 
 #: Characters of all runs' details; plotly's script takes another 5 MB.
 _MOST = 9_500_000
+_SCRIPTS = ("text", "charts", "overview", "run", "compare", "main")
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -107,15 +108,16 @@ def render(runs, href, live=False):
             "published": records.references(), "broken": list(runs.broken.values())}
     # Apart from the rest, which can then be shown before they have been read.
     details = [] if live else _details(runs)
-    scripts = {"plotly": get_plotlyjs(), "script": _read("page.js")}
+    script = "\n".join(_read(os.path.join("script", f"{name}.js")) for name in _SCRIPTS)
+    scripts = {"plotly": get_plotlyjs(), "script": script}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     # No script but these two runs, whatever a run's files say.
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
                       for text in scripts.values())
-    return environment.get_template("page.html").render(data=data, details=details, style=_read("page.css"), hashes=hashes, live=live,
-                                                        **scripts)
+    return environment.get_template("page.html").render(data=data, details=details, style=_read("page.css"),
+                                                        hashes=hashes, live=live, **scripts)
 
 
 def write(runs, path):

@@ -77,8 +77,8 @@ class Record:
         try:
             self._read()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError) as error:
-            raise UserError(f"{folder} is no run as this version leaves them ({type(error).__name__}: {error}): restore "
-                            "it from a copy, or remove the folder") from None
+            raise UserError(f"{folder} is no run as this version leaves them ({type(error).__name__}: {error}): "
+                            "restore it from a copy, or remove the folder") from None
 
     def _read(self):
         folder = self.folder

@@ -17,7 +17,7 @@ from utils import files
 from utils.errors import UserError, advising
 
 __all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
-           "provenance", "SPARSITY", "FORMAT"]
+           "provenance", "flattened", "SPARSITY", "FORMAT"]
 
 #: Of `config.json`, `summary.json` and the checkpoint's meta. 1 had titles in the place of names, no sections, and
 #: checkpoints by position.
@@ -132,7 +132,7 @@ class Run:
             raise UserError(f"{where} is of another version of this project (format {found.get('format', 1)}, this one "
                             f"has {FORMAT}): go on with it at the commit {found.get('git_commit', 'that made it')}, or "
                             "start a new run without --resume")
-        old, new, defaults = map(_flattened, (found.get("settings", {}), expected["settings"], self._defaults))
+        old, new, defaults = map(flattened, (found.get("settings", {}), expected["settings"], self._defaults))
         differences = []
         for key in {**old, **new}:
             values = [settings.get(key, defaults.get(key)) for settings in (old, new)]
@@ -212,15 +212,16 @@ def named(title):
 
 def _sections_of_format_1(old):
     title, _, k = old["network"].partition(", k = ")
-    method = {"name": old["method"]}
-    if old["method"] == "sparse-vd":
+    # Those of the first days have the method's title and no name of the data.
+    method = {"name": named(old["method"])}
+    if method["name"] == "sparse-vd":
         method.update((name, old[name]) for name in ("threshold", "parameterization", "log_sigma2", "train_clip")
                       if name in old)
-    elif old["method"] == "binary-dropout":
+    elif method["name"] == "binary-dropout":
         method["dropout_rate"] = old.get("dropout_rate")
     dataset = {name: old.get(name) for name in ("preprocessing", "random_labels", "variant")}
     return {"experiment": old["experiment"], "network": named(title), "k": float(k or 1), "network_title": old["network"],
-            "method": method, "dataset": {"name": old["dataset"], "title": old["data"], **dataset},
+            "method": method, "dataset": {"name": old["dataset"], "title": old.get("data", old["dataset"]), **dataset},
             "training": {"epochs": old["epochs"], "seed": old["seed"], "batch_size": old["batch_size"]}}
 
 
@@ -247,7 +248,7 @@ def git_commit():
     return None
 
 
-def _flattened(settings):
+def flattened(settings):
     """Sections of values as one dict, {"section.key": value}, with JSON's types."""
     flat = {}
     for key, value in json.loads(json.dumps(settings)).items():

@@ -52,11 +52,11 @@ EXPERIMENT = Experiment(
         "l0": dict(
             learning_rate=Constant(1e-3),
             l0_weight=[0.1],                         # the price of a weight, in nats: the one that is published
-            # Where the gates start: of inputs, of others; from the authors' class of dense networks. All others are from
+            # Where the gates start: of inputs, of others; as in the authors' class of dense networks. The rest is as in
             # their script for LeNet-5.
             drop_rate=[0.2, 0.5], decay=5e-4),
-        # From a dense network's weights. The number of epochs, tau, components and zero_share are the paper's, the batch
-        # size, rates and hyper-priors those of the authors' tutorial.
+        # From a dense network's weights. Epochs, tau, components and zero_share are the paper's; batch size, rates and
+        # hyper-priors are those of the authors' tutorial.
         "sws": dict(
             epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.005),
     })

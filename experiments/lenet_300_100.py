@@ -52,14 +52,15 @@ EXPERIMENT = Experiment(
         # 1e-4 rather than 1e-3 on 5,000 validation images, after SparseVD on LeNet-300-100: 1.70 and 1.76 %, from 1.84.
         "finetune": dict(epochs=20, learning_rate=LinearDecay(1e-4, begin=0, end=20)),
         "l0": dict(
-            learning_rate=Constant(1e-3),            # this and all others are from the authors' script
-            l0_weight=[0.1],                         # the price of a weight, in nats
-            drop_rate=[0.2, 0.5],                    # where the gates start, as in the authors' dense network: inputs, others
-            decay=5e-4),
-        "sws": dict(                                 # for --pretrain dense
-            epochs=100, batch_size=256,
-            learning_rate=Constant(5e-4),            # the authors' tutorial's, as the mixture's rates and priors are
-            tau=0.005),                              # the paper's, as components and zero_share are
+            learning_rate=Constant(1e-3),
+            l0_weight=[0.1],                         # the price of a weight, in nats: the one that is published
+            # Where the gates start: of inputs, of others; as in the authors' class of dense networks. The rest is as in
+            # their script for LeNet-5.
+            drop_rate=[0.2, 0.5], decay=5e-4),
+        # From a dense network's weights. Epochs, tau, components and zero_share are the paper's; batch size, rates and
+        # hyper-priors are those of the authors' tutorial.
+        "sws": dict(
+            epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.005),
     })
 
 

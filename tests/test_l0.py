@@ -138,8 +138,8 @@ def test_prices_and_decay_make_the_objectives_term(evaluate):
                                     for value in (layer.expected_weights(), layer.expected_squares()))])
     assert term.weight(0) == 1
     assert parts[0] == pytest.approx(0.5 * parts[1] + 2 * parts[3] + 0.125 * (parts[2] + parts[4]), rel=1e-5)
-    with pytest.raises(UserError, match="--l0-weight has 2 numbers.*each of the 3 layers"):
-        method.prices(3)
+    with pytest.raises(UserError, match="--l0-weight"):
+        method.terms(method.dense_layer(second, 2, lasagne.nonlinearities.softmax, "three"))
     by_weight = methods.make("l0", gates="weights", drop_rate=[0.1], l0_weight=[3.0])
     layer = by_weight.dense_layer(InputLayer((None, 6)), 4, None, "one")
     term, = by_weight.terms(layer)

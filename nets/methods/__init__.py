@@ -14,8 +14,8 @@ from nets.schedules import restored, stored
 __all__ = ["METHODS", "make", "described"]
 
 #: {name: class}, the one list of methods.
-METHODS = {method.name: method for method in (SparseVD, Dense, BinaryDropout, Magnitude, Pruning, DNS, L0,
-                                                SoftWeightSharing, Finetune)}
+METHODS = {method.name: method for method in (SparseVD, Dense, BinaryDropout, Magnitude, Pruning, DNS, Finetune, L0,
+                                              SoftWeightSharing)}
 
 
 def make(name, **values):

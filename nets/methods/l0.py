@@ -11,7 +11,7 @@ from nets.methods.base import Column, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
 from utils.errors import UserError
-from utils.flags import Flag, number, rate
+from utils.flags import Flag, number, per_layer, rate
 
 __all__ = ["L0"]
 
@@ -68,18 +68,12 @@ class L0(Method):
 
     def terms(self, net):
         layers = _layers(net)
-        penalty = sum(price * layer.expected_weights() for price, layer in zip(self.prices(len(layers)), layers))
+        prices = per_layer("--l0-weight", self.l0_weight, len(layers))
+        penalty = sum(price * layer.expected_weights() for price, layer in zip(prices, layers))
         if self.gates == "weights":
             return [Term("l0", "L0 penalty", T.as_tensor_variable(penalty), self.ramp)]
         penalty += self.decay / 2 * sum(layer.expected_squares() for layer in layers)
         return [Term("l0", "L0 penalty", T.as_tensor_variable(penalty), ConstantSchedule(1.0))]
-
-    def prices(self, layers):
-        """What a weight costs in each of `layers` layers, in nats."""
-        if len(self.l0_weight) not in (1, layers):
-            raise UserError(f"--l0-weight has {len(self.l0_weight)} numbers: give one, or one for each of the {layers} "
-                            "layers")
-        return list(self.l0_weight) * (layers // len(self.l0_weight))
 
     def step_updates(self, net, updates):
         if self.gates == "weights":

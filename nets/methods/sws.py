@@ -32,6 +32,7 @@ class SoftWeightSharing(Method):
     name = "sws"
     title = "SWS"
     prunes = True
+    needs_start = True
     flags = (
         Flag("tau", 0.005, "the weight of -log of the mixture's density", size),
         Flag("zero_share", 0.999, "the fixed share of the component at 0", rate),

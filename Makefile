@@ -4,8 +4,9 @@
 # make pygpu  add pygpu alone, for a CUDA of your own or for OpenCL
 # All install what they need into .venv the first time.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+# Where a Python 3.11 goes if the system has none; PYTHON names one instead.
+PYTHON_FOLDER := .python
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
@@ -33,14 +34,12 @@ pygpu: $(VENV)/installed
 	$(VENV)/bin/python -c 'import pygpu'
 
 $(VENV)/installed: requirements.txt
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "error: Python 3.11 is needed, '$(PYTHON)' is another one; name one with: make PYTHON=/path/to/python3.11"; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
-	  { echo "error: '$(PYTHON)' lacks the venv module; on Debian or Ubuntu: apt install python3.11-venv"; exit 1; }
-	"$(PYTHON)" -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
+	@python=$$(PYTHON="$(PYTHON)" sh utils/find_python.sh $(PYTHON_FOLDER)) && \
+	  echo "Installing requirements.txt into $(VENV) with $$python: a download of 100 MB, 300 MB on disk" && \
+	  "$$python" -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile --requirement requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PYTHON_FOLDER)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,6 +31,9 @@ __all__ = ["prepare", "describe", "user_flags"]
 CXXFLAGS = "-O3 -g0 -ffast-math -fno-finite-math-only -fno-associative-math -D__FAST_MATH__"
 
 _INSTALL = "install the pinned packages: python3.11 -m pip install -r requirements.txt (or use `make demo`)"
+#: What Theano calls of a BLAS, under the names that it has in scipy's.
+_SCIPY_NAMES = " ".join(f"-D{name}=scipy_{name}" for name in (
+    kind + function + "_" for kind in "sd" for function in ("gemm", "gemv", "ger", "dot", "axpy")))
 _blas = None
 
 
@@ -148,34 +151,29 @@ def _check_compiler(flags):
 
 
 def _set_thread_environment():
-    # One OpenMP runtime, GNU's, for MKL and for the code that Theano compiles.
-    os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
-    # The same bits however the operands are aligned and however many threads there are; as fast (docs/performance.md).
-    os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
-    # OpenBLAS's own threads and OpenMP's are in each other's way.
+    # OpenBLAS's own threads and OpenMP's are in each other's way; and its sums would depend on how many there are.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _load_blas():
-    """Loads a BLAS with its symbols visible to the modules that Theano compiles; returns its name, or None.
+    """Loads a BLAS with its symbols visible to the modules that Theano compiles; returns its name and Theano's flags.
 
     Loaded this way, no path of it stands in the compiler flags: spaces in paths and moved environments do no harm.
     """
     candidates = []
-    try:
-        mkl = importlib.metadata.distribution("mkl")
-        candidates += [(f"MKL {mkl.version}", str(file.locate())) for file in mkl.files or ()
-                       if file.name.startswith("libmkl_rt.so")]
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    for name in ("mkl_rt", "openblas", "blis"):
-        candidates.append((name, ctypes.util.find_library(name)))
-    for name, path in candidates:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        scipy = importlib.metadata.distribution("scipy")
+        # The functions of scipy's own have names of their own, which the compiler puts in the place of the usual ones.
+        candidates += [(f"scipy {scipy.version}'s OpenBLAS", str(file.locate()), "scipy_sgemm_", _SCIPY_NAMES)
+                       for file in scipy.files or () if file.name.startswith("libscipy_openblas")]
+    # Any flag, even one without effect, makes Theano call BLAS rather than numpy.
+    candidates += [(name, ctypes.util.find_library(name), "sgemm_", "-lm") for name in ("openblas", "blis")]
+    for name, path, function, flags in candidates:
         with contextlib.suppress(OSError, AttributeError):
             if path:
-                ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL).sgemm_
-                return name
-    return None
+                getattr(ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL), function)
+                return name, flags
+    return None, ""
 
 
 def _import_theano(flags):
@@ -183,13 +181,9 @@ def _import_theano(flags):
     # Without garbage collection, a function keeps its buffers from call to call: a fifth faster with convolutions.
     settings = {"global": {"floatX": "float32", "openmp": "True", "allow_gc": "False"}, "gcc": {"cxxflags": CXXFLAGS}}
     if "blas.ldflags" not in flags:
-        _blas = _load_blas()
+        _blas, ldflags = _load_blas()
         # Theano 1.0.5 asks numpy for a BLAS where this is unset, in a way that numpy 1.22 and later no longer answer.
-        # Any flag, even one without effect, makes it call BLAS rather than numpy; the symbols are loaded already.
-        settings["blas"] = {"ldflags": "-lm" if _blas else ""}
-        if not _blas:
-            print("warning: no BLAS found, training will be 2 to 3 times slower: python -m pip install mkl, or "
-                  "apt install libopenblas0", file=sys.stderr)
+        settings["blas"] = {"ldflags": ldflags}
 
     import numpy
     for dtype in (numpy.float32, numpy.float64):
@@ -199,7 +193,7 @@ def _import_theano(flags):
     for section, options in gpu.prepare(flags, CXXFLAGS).items():
         settings.setdefault(section, {}).update(options)
 
-    with _lowest_priority_theanorc(settings):
+    with _lowest_priority_theanorc(settings), compilation.without_libpython():
         try:
             import theano
         except Exception as error:

@@ -11,7 +11,6 @@
 All but the first are drawn from the runs under results/. What is missing there is said, with the command that makes it.
 """
 
-import argparse
 import glob
 import os
 from collections import defaultdict
@@ -31,8 +30,7 @@ from utils import files, pictures, plots, published, results, runs
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="experiments/paper_figures.py", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = status.Parser("paper_figures", __doc__)
     add = parser.add_argument
     add("--figure", type=int, nargs="+", choices=tuple(FIGURES), default=tuple(FIGURES), metavar="N",
         help="which figures to draw (default: all)")

@@ -8,7 +8,6 @@
 With --run, runs that are there are not repeated, and runs that were stopped go on.
 """
 
-import argparse
 import os
 
 import _setup  # noqa: F401  must come first
@@ -40,8 +39,7 @@ def main():
 
 
 def parser():
-    parser = argparse.ArgumentParser(prog="experiments/paper_tables.py", description=__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = status.Parser("paper_tables", __doc__)
     add = parser.add_argument
     add("--table", nargs="+", choices=tuple(TABLES), default=tuple(TABLES), metavar="NAME",
         help=f"which tables: {', '.join(TABLES)} (default: all)")

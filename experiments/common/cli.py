@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 import data
+from experiments.common.status import Parser
 from nets import methods
 from nets.architectures import NETWORKS
 from nets.methods import METHODS
@@ -283,11 +284,8 @@ def _stored(folder, experiment):
 
 
 def _parser(experiment, method, description):
-    parser = argparse.ArgumentParser(
-        prog=f"experiments/{experiment.name}.py", description=description, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Flags of another method: --method NAME --help. THEANO_FLAGS keeps its meaning, for example "
-               "THEANO_FLAGS=device=cuda trains on a GPU.")
+    parser = Parser(experiment.name, description, epilog="Flags of another method: --method NAME --help. THEANO_FLAGS "
+                    "keeps its meaning, for example THEANO_FLAGS=device=cuda trains on a GPU.")
     script = experiment.values(method)
     names = tuple(experiment.methods)
     choices = {"method": names, "pretrain": names, "network": experiment.networks}

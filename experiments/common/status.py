@@ -1,11 +1,29 @@
 """How scripts end: what the user can mend is one line and an exit status."""
 
+import argparse
 import os
 import sys
 
 from utils.errors import UserError
 
-__all__ = ["main"]
+__all__ = ["Parser", "main"]
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line, described by the script's docstring; what is wrong with it is one line and status 2.
+
+    Parameters
+    ----------
+    name : str
+        the script's
+    """
+
+    def __init__(self, name, description, **keywords):
+        super().__init__(prog=f"experiments/{name}.py", description=description, allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter, **keywords)
+
+    def error(self, message):
+        self.exit(2, f"error: {message}; {self.prog} --help lists the flags\n")
 
 
 def main(function):

@@ -74,8 +74,8 @@ class Weights:
             found = arrays[name].shape if name in arrays else None
             optional = name in noise and (not has_noise or converted)
             if expected != found and not (optional and found is None):
-                advice = "; another method starts from weights_pruned.npz" if self._only_trains(name, params,
-                                                                                                layers) else ""
+                pruned = self._only_trains(name, params, layers)
+                advice = "; another method starts from weights_pruned.npz" if pruned else ""
                 raise UserError(f"{self.path} is of another network: {name} is {_shape(found)} there and "
                                 f"{_shape(expected)} here{advice}")
         for name, array in arrays.items():

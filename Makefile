@@ -1,5 +1,7 @@
 # make demo   train LeNet-300-100 on a data set that needs no download, and print the result table
 # make test   run the tests
+# make check  run the linter and the tests that compile nothing
+# make hook   have git run `make check` before each commit
 # make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (README, "On a GPU"); a download of 1 GB
 # make pygpu  add pygpu alone, for a CUDA of your own or for OpenCL
 # All install what they need into .venv the first time.
@@ -10,7 +12,7 @@ PYTHON_FOLDER := .python
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test gpu pygpu clean
+.PHONY: demo test check hook gpu pygpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,7 +22,19 @@ demo: $(VENV)/installed
 	$(VENV)/bin/python experiments/lenet_300_100.py --dataset digits --batch-size 50
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/ruff
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python -m pytest -m "not compiles"
+
+$(VENV)/ruff: $(VENV)/installed requirements-dev.txt
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-dev.txt
+	@touch $@
+
+hook:
+	printf '#!/bin/sh\nexec make check\n' > "$$(git rev-parse --git-path hooks)/pre-commit"
+	chmod +x "$$(git rev-parse --git-path hooks)/pre-commit"
 
 gpu: pygpu
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-gpu.txt

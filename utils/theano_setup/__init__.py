@@ -52,6 +52,7 @@ def prepare():
         _check_packages()
         flags = user_flags()
         _check_flags(flags)
+        _check_supported(flags)
         _check_compiler(flags)
         _set_thread_environment()
         _import_theano(flags)
@@ -133,6 +134,17 @@ def _check_flags(flags):
                         f"THEANO_FLAGS={','.join(today)}")
 
 
+def _check_supported(flags):
+    """Answers in one line what Theano takes and this project does not, rather than by an error deep in a graph."""
+    floatx = flags.get("floatX", "float32")
+    if floatx in ("float16", "float128"):
+        raise UserError(f"floatX={floatx} is not supported: use float32, the default, or float64")
+    if flags.get("linker") == "py" or flags.get("mode") in ("DebugMode", "DEBUG_MODE"):
+        name = "linker" if flags.get("linker") == "py" else "mode"
+        raise UserError(f"{name}={flags[name]} is not supported, the C++ code of this project needs Theano's default: "
+                        f"leave it out of THEANO_FLAGS and theanorc (for tests without C++, mode=FAST_COMPILE)")
+
+
 def _todays_flag(key, value):
     if key == "device" and value.startswith("gpu"):
         return "device=cuda" + value[len("gpu"):]
@@ -142,7 +154,7 @@ def _todays_flag(key, value):
 
 
 def _check_compiler(flags):
-    if "cxx" not in flags and not (shutil.which("g++") or shutil.which("clang++")):
+    if not flags.get("cxx", shutil.which("g++") or shutil.which("clang++")):
         raise UserError("no C++ compiler found, and without one Theano is unusably slow: install g++ "
                         "(Debian, Ubuntu: apt install g++)")
     if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):

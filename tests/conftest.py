@@ -41,7 +41,7 @@ for _operation in (BaseCorrMM, Pool, MaxPoolGrad, mrg_uniform):
 
 #: What a test module has in it that compiles C++ code, or starts a program that does.
 COMPILES = re.compile(r"theano\.function\(|Trainer\(|Predictor\(|trial_step|subprocess|run_script|\bscript\("
-                      r"|\bevaluate\b")
+                      r"|\bevaluate\b|reproduction\.run|common\.experiment import")
 
 
 def pytest_collection_modifyitems(items):

@@ -107,7 +107,7 @@ class Weights:
             if len(candidates) == len(self._arrays):
                 return dict(zip(candidates, self._arrays))
         raise UserError(f"{self.path} is of another network: it holds {len(self._arrays)} arrays, this network "
-                        f"{len(params)} ({len(without)} without log sigma^2)")
+                        f"{len(params)} ({len(without)} without what only training needs)")
 
 
 def _converted(arrays, params):

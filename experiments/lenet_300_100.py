@@ -54,7 +54,7 @@ EXPERIMENT = Experiment(
         "l0": dict(
             learning_rate=Constant(1e-3),            # this and all others are from the authors' script
             l0_weight=[0.1],                         # the price of a weight, in nats
-            drop_rate=[0.2, 0.5],                    # where the gates start, as in the authors' dense network: inputs, others
+            drop_rate=[0.2, 0.5],                    # where gates start, as their dense network: inputs, others
             decay=5e-4),
         "sws": dict(                                 # for --pretrain dense
             epochs=100, batch_size=256,

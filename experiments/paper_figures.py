@@ -18,15 +18,15 @@ from dataclasses import astuple
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
-import matplotlib.style
 import numpy as np
+import seaborn
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from scipy.optimize import curve_fit
 from tabulate import tabulate
 
 from experiments.common import status
-from utils import files, pictures, plots, published, results, runs
+from utils import files, pictures, published, results, runs
 
 
 def main():
@@ -43,7 +43,7 @@ def main():
     for number in args.figure:
         name, draw = FIGURES[number]
         # Type 42 keeps a PDF's text as text; without the date, the same figure is the same file.
-        with matplotlib.style.context([*plots.STYLE, {"pdf.fonttype": 42}]):
+        with seaborn.axes_style("whitegrid", {"pdf.fonttype": 42}), seaborn.color_palette("colorblind"):
             figure, text = draw(args.results)
             if figure:
                 save(figure, os.path.join(output, name))

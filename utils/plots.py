@@ -1,17 +1,13 @@
 """Pictures of a run."""
 
-import matplotlib
-import matplotlib.style
 import numpy as np
+import seaborn
 from matplotlib.figure import Figure
 
 from utils import files
 from utils.runs import sparsity_columns
 
-__all__ = ["draw_curves", "draw_comparison", "draw_thresholds", "STYLE"]
-
-#: Of all pictures with axes, for `matplotlib.style.context`; the ten colors are for the color-blind too.
-STYLE = ["seaborn-v0_8-whitegrid", "petroff10", {"legend.frameon": True}]
+__all__ = ["draw_curves", "draw_comparison", "draw_thresholds"]
 
 
 def draw_curves(history, path, title, prunes=False):
@@ -29,7 +25,7 @@ def draw_curves(history, path, title, prunes=False):
     """
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) < 30 else None
-    with matplotlib.style.context(STYLE):
+    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
         figure = Figure(figsize=(11, 7.5 if prunes else 4), layout="constrained")
         (errors, losses), *more = figure.subplots(1 + prunes, 2, sharex=True, squeeze=False)
 
@@ -50,9 +46,7 @@ def draw_curves(history, path, title, prunes=False):
                 plot(losses, "train_loss", "train, objective per image")
             (sparsities, compressions), = more
             layers = sparsity_columns(history[0])
-            colors = [f"C{number}" for number in range(len(layers))]
-            if len(layers) > 10:
-                colors = matplotlib.colormaps["viridis"](np.linspace(0, 1, len(layers)))
+            colors = seaborn.color_palette("viridis" if len(layers) > 10 else None, len(layers))
             for color, (layer, column) in zip(colors, layers.items()):
                 plot(sparsities, column, layer, color=color)
             sparsities.set(ylabel="sparsity, %", ylim=(0, 101))
@@ -78,7 +72,7 @@ def draw_comparison(ours, theirs, path, title):
     path : str
     title : str
     """
-    with matplotlib.style.context(STYLE):
+    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
         figure = Figure(figsize=(11, 4.5), layout="constrained")
         errors, sparsities = figure.subplots(1, 2)
         for rows, style, whose in ((ours, "-", "ours"), (theirs, "--", "the original's")):
@@ -112,7 +106,7 @@ def draw_thresholds(swept, path, title, images):
     thresholds, errors, compressions = (np.array([row[key] for row in rows], float)
                                         for key in ("threshold", "error_percent", "compression"))
     usual = errors < 3 * np.median(errors) + 1
-    with matplotlib.style.context(STYLE):
+    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
         figure = Figure(figsize=(15, 4.5), layout="constrained")
         curve, by_threshold, histogram = figure.subplots(1, 3)
         curve.plot(compressions[usual], errors[usual], ".-")

@@ -1,6 +1,7 @@
 # make demo   train LeNet-300-100 on a data set that needs no download, and print the result table
 # make test   run the tests
-# make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (README, "On a GPU"); a download of 1 GB
+# make notebook  open the method in one sitting, experiments/step_by_step.ipynb, in a browser (adds Jupyter to .venv)
+# make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (docs/gpu.md); a download of 1 GB
 # make pygpu  add pygpu alone, for a CUDA of your own or for OpenCL
 # All install what they need into .venv the first time.
 
@@ -9,7 +10,7 @@ VENV := .venv
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test gpu pygpu clean
+.PHONY: demo test notebook gpu pygpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,13 +22,18 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests
 
+notebook: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements.txt \
+	  --requirement requirements-notebook.txt
+	$(VENV)/bin/python -m notebook experiments/step_by_step.ipynb
+
 gpu: pygpu
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-gpu.txt
 
 pygpu: $(VENV)/installed
 	@test -e "$(PYGPU)/gpuarray.cpython-311-$$(uname -m)-linux-gnu.so" || \
 	  { echo 'error: no pygpu for Python 3.11 in $(PYGPU); Debian 12: apt install python3-pygpu libgpuarray-dev;' \
-	    'other systems: README, "On a GPU"'; exit 1; }
+	    'other systems: docs/gpu.md'; exit 1; }
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements-gpu.txt Mako
 	cp -r "$(PYGPU)" "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 	$(VENV)/bin/python -c 'import pygpu'

@@ -15,10 +15,9 @@ import types
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-#: name : (how it is built, shape of an image, training images)
-NETWORKS = {"lenet-300-100": ("lenet_300_100", {}, (1, 28, 28), 60000),
-            "lenet-5-caffe": ("lenet_5_caffe", {}, (1, 28, 28), 60000),
-            "vgg-like": ("vgg_like", {"k": 0.25}, (3, 32, 32), 50000)}
+#: name : (width, shape of an image, training images)
+SIZES = {"lenet-300-100": (1.0, (1, 28, 28), 60000), "lenet-5-caffe": (1.0, (1, 28, 28), 60000),
+         "vgg-like": (0.25, (3, 32, 32), 50000)}
 
 
 def measure(network, epochs):
@@ -26,14 +25,16 @@ def measure(network, epochs):
     import nets  # noqa: F401
     import numpy as np
     from data import Split
-    from nets import architectures, methods
+    from nets import methods
+    from nets.architectures import NETWORKS
+    from nets.training.loop import fit
+    from nets.training.trainer import Trainer, seed_generators
     from utils import runs
-    from nets.training.trainer import Trainer, fit, seed_generators
 
-    build, keywords, shape, number = NETWORKS[network]
+    k, shape, number = SIZES[network]
     generator = seed_generators(1)
-    net = getattr(architectures, build)(methods.sparse_vd(), input_shape=shape, **keywords)
-    trainer = Trainer(net, number)
+    method = methods.make("sparse-vd", kl_warm_up=False)
+    trainer = Trainer(NETWORKS[network].build(method, shape, k=k), method, number)
 
     def images(count):
         return (generator.standard_normal((count, *shape), dtype="float32"),
@@ -47,7 +48,6 @@ def measure(network, epochs):
         train(*batch)
         steps[-1] += time.perf_counter() - began
 
-    step.get_shared = train.get_shared
     trainer._train = step
 
     def after(epoch):
@@ -57,13 +57,13 @@ def measure(network, epochs):
     with tempfile.TemporaryDirectory() as folder:
         run = runs.Run(folder, {"settings": {}})
         fit(trainer, dataset, run, epochs=epochs, batch_size=100, learning_rate=lambda epoch: 1e-3,
-            kl_weight=lambda epoch: 1.0, generator=generator, after_epoch=after)
+            seed=1, generator=generator, after_epoch=after)
     return np.diff(ends), np.array(steps[1:-1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", choices=tuple(NETWORKS), nargs="+", default=("lenet-300-100", "lenet-5-caffe"),
+    parser.add_argument("--network", choices=tuple(SIZES), nargs="+", default=("lenet-300-100", "lenet-5-caffe"),
                         help="(default: both LeNets)")
     parser.add_argument("--epochs", type=int, default=6, metavar="N", help="(default: 6)")
     args = parser.parse_args()

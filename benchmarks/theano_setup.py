@@ -37,19 +37,20 @@ def measure():
     """Trains on random images; prints the seconds of each step as JSON."""
     import nets  # noqa: F401
     import numpy as np
+    from nets import methods
     from nets.architectures import lenet_300_100
-    from nets.methods import sparse_vd
     from nets.training.trainer import Trainer, seed_generators
 
     seed_generators(1)
-    trainer = Trainer(lenet_300_100(sparse_vd()), num_examples=60000)
+    method = methods.make("sparse-vd")
+    trainer = Trainer(lenet_300_100(method), method, num_examples=60000)
     generator = np.random.default_rng(1)
     images = generator.standard_normal((100, 1, 28, 28), dtype="float32")
     labels = generator.integers(0, 10, 100).astype("int32")
     seconds = []
     for step in range(330):
         began = time.perf_counter()
-        trainer.train_epoch([(images, labels)], 1e-3, 1.0)
+        trainer.train_epoch([(images, labels)], 1e-3, [1.0])
         seconds.append(time.perf_counter() - began)
     print(json.dumps(seconds[30:]))
 

@@ -14,6 +14,7 @@ BLAS, measured in the same run.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -27,11 +28,10 @@ import peers
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-METHODS = ("sparse-vd", "binary-dropout")
+METHODS = ("sparse-vd", "dense", "binary-dropout", "magnitude")
 STEPS = {"lenet-300-100": 200, "lenet-5-caffe": 60, "vgg-like": 10}
-#: Parts of the C++ code, which can be left out one by one.
-PARTS = ("noise", "convolutions", "dense products", "posterior", "sampling", "batch normalization", "max-pooling",
-         "Adam")
+#: The C++ code's kernels (`nets/kernels/`), which can be left out one by one.
+PARTS = ("adam", "batch_norm", "conv", "dense", "max_pool", "normal", "posterior", "sample")
 #: name : (what is left out, environment)
 VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
             "this project, 1 thread": ("nothing", {"OMP_NUM_THREADS": "1"}),
@@ -42,75 +42,35 @@ VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
             "not in place": ("nothing", {"THEANO_FLAGS": ",".join(filter(None, (
                 os.environ.get("THEANO_FLAGS"), "optimizer_excluding=sparse_vd_in_place")))})}
 WARM_UP = 3
-
-
-def leave_out(part):
-    """Puts Theano's own graph in the place of a part of the C++ code."""
-    import theano.tensor as T
-    from lasagne.nonlinearities import rectify
-    from lasagne.updates import adam
-    from theano.sandbox.rng_mrg import MRG_RandomStreams
-
-    from nets import kernels
-    from nets.layers import sparse_vd
-    from nets.layers.batch_norm import BatchNormLayer
-    from nets.layers.pool import MaxPool2x2Layer
-    from nets.training import trainer
-
-    def plainly(owner, name):
-        method = getattr(owner, name)
-
-        def call(*args, **kwargs):
-            kernels.use_plain_graph()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                kernels.use_plain_graph(False)
-        return owner, name, call
-
-    def sample(mean, variance, noise, b, epsilon, rectified):
-        z = mean + T.sqrt(variance + epsilon) * noise + b.dimshuffle("x", 0, *"x" * (mean.ndim - 2))
-        return rectify(z) if rectified else z
-
-    replacements = {
-        "noise": (sparse_vd, "NormalStream", MRG_RandomStreams),
-        "convolutions": plainly(sparse_vd.SparseVDConv2DLayer, "linear_pair"),
-        "dense products": plainly(sparse_vd.SparseVDDenseLayer, "linear_pair"),
-        "posterior": plainly(sparse_vd.SparseVDLayer, "_posterior"),
-        "sampling": (sparse_vd, "sample", sample),
-        "batch normalization": plainly(BatchNormLayer, "get_output_for"),
-        "max-pooling": plainly(MaxPool2x2Layer, "get_output_for"), "Adam": (training, "adam", adam)}
-    if part == "everything":
-        kernels.use_plain_graph()
-    elif part != "nothing":
-        owner, name, replacement = replacements[part]
-        getattr(owner, name)   # an AttributeError rather than a new one
-        setattr(owner, name, replacement)
+WIDTHS = {"vgg-like": 0.25}     # k, 1 of the others
 
 
 def measure(network, method, without, steps):
     """Trains on random images; prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s."""
     import nets  # noqa: F401
-    from nets import architectures, methods
+    import numpy as np
+    from data.dataset import Split
+    from nets import kernels, methods
+    from nets.architectures import NETWORKS
     from nets.training.trainer import Trainer, seed_generators
 
-    leave_out(without)
+    left_out = {"nothing": contextlib.nullcontext(), "everything": kernels.plain()}
     seed_generators(1)
-    method = {"sparse-vd": methods.sparse_vd, "binary-dropout": methods.binary_dropout}[method]()
-    net = {"lenet-300-100": lambda: architectures.lenet_300_100(method),
-           "lenet-5-caffe": lambda: architectures.lenet_5_caffe(method),
-           "vgg-like": lambda: architectures.vgg_like(method, k=0.25)}[network]()
+    method = methods.make(method)
     images, labels = peers.batch(network)
     if network == "lenet-300-100":
         images = images.reshape(-1, 1, 28, 28)
+    batch = Split(images, labels)
     began = time.perf_counter()
-    trainer = Trainer(net, num_examples=peers.NUM_EXAMPLES)
-    trainer.train_epoch([(images, labels)], peers.RATE, 1.0)
+    with left_out.get(without) or kernels.plain(without):
+        trainer = Trainer(NETWORKS[network].build(method, k=WIDTHS.get(network, 1.0)), method, num_examples=peers.NUM_EXAMPLES)
+    weights = [1.0] * len(trainer.terms)
+    trainer.train_epoch([(images, labels)], peers.RATE, weights)
     compilation = time.perf_counter() - began
 
     found = []
-    for function in (lambda: trainer.train_epoch([(images, labels)], peers.RATE, 1.0),
-                     lambda: trainer.evaluate(images, labels)):
+    for function in (lambda: trainer.train_epoch([(images, labels)], peers.RATE, weights),
+                     lambda: trainer.evaluate(batch)):
         seconds = []
         for _ in range(WARM_UP + steps):
             began = time.perf_counter()

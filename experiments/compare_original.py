@@ -10,19 +10,16 @@ the run's data set. Compression is weights / non-zero weights, for both.
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
-import os
-
 from tabulate import tabulate
 
-import data
 from experiments.common import status
+from experiments.common.finished import FinishedRun
 from nets import methods
-from nets.architectures import NETWORKS
 from nets.params import named_params
 from nets.training import warm_start
 from nets.training.trainer import Predictor
-from utils import original_format, plots, published, results, runs, tables
-from utils.compression import LayerSparsity, total
+from utils import original_format, plots, published, results, tables
+from utils.compression import total
 from utils.errors import UserError
 from utils.runs import sparsity_columns
 
@@ -32,7 +29,7 @@ EPOCHS_SHOWN = 10
 
 def main():
     args = parse()
-    run = Run(args.run)
+    run = FinishedRun(args.run)
     rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
     for paper in published.rows(run.summary["network"], run.summary["k"], run.summary["method"]):
         rows.append(("the paper's", f"{paper.error_percent:.2f}", tables.format_sparsity(paper.sparsity_percent),
@@ -55,7 +52,7 @@ def main():
 
     if theirs:
         print("\n" + by_epoch(run, theirs))
-        plots.draw_comparison(run.curves(), original_curves(theirs, run.layers), args.picture,
+        plots.draw_comparison(our_curves(run), original_curves(theirs, run.layers), args.picture,
                               f"{run.title}, {run.summary['dataset_title']}")
         print(f"\nCurves: {args.picture}")
     if args.export:
@@ -82,37 +79,12 @@ def parse():
     return args
 
 
-class Run:
-    """A finished run of ours: its settings, results and curves."""
-
-    def __init__(self, folder):
-        if not runs.is_finished(folder):
-            raise UserError(f"{folder} is not the folder of a finished run: it has no summary.json")
-        self.folder, self.name = folder, os.path.basename(os.path.normpath(folder))
-        self.summary = results.read_summary(folder)
-        self.settings = runs.read_config(folder)["settings"]
-        self.title = self.summary["network_title"]
-        self.layers = [LayerSparsity(name, weights, self.summary["nonzero"][name])
-                       for name, weights in self.summary["weights"].items()]
-
-    def method(self):
-        """The run's method, with its values; `UserError` if this version has none of that name."""
-        try:
-            return methods.make(**self.settings["method"])
-        except ValueError as error:
-            raise UserError(f"{self.folder}: {error}") from None
-
-    def build(self, method, num_classes=10, input_shape=None, **keywords):
-        """The run's network, with weights still to be set."""
-        return NETWORKS[self.summary["network"]].build(method, input_shape, num_classes, self.summary["k"], **keywords)
-
-    def curves(self):
-        rows = results.history(self.folder)
-        columns = sparsity_columns(rows[0]).values()
-        return [{"epoch": int(row["epoch"]), "test_error_percent": row["test_error_percent"],
-                 "train_error_percent": row["train_error_percent"],
-                 "sparsity_percent": total(
-                     with_sparsity(self.layers, [row[column] for column in columns])).sparsity_percent} for row in rows]
+def our_curves(run):
+    rows = results.history(run.folder)
+    columns = sparsity_columns(rows[0]).values()
+    return [{"epoch": int(row["epoch"]), "test_error_percent": row["test_error_percent"],
+             "train_error_percent": row["train_error_percent"], "sparsity_percent": total(
+                 with_sparsity(run.layers, [row[column] for column in columns])).sparsity_percent} for row in rows]
 
 
 def original_curves(rows, layers):
@@ -134,12 +106,10 @@ def check_layers(path, percent, layers):
 
 def evaluate(path, run, args):
     """Test error in percent and sparsity of a weight file of the original, on the run's data."""
-    settings = run.settings["dataset"]
-    dataset = data.load(settings["name"], args.data_dir, settings.get("preprocessing"), variant=settings.get("variant"))
-    method, keywords = run.method(), {}
+    dataset, method, keywords = run.dataset(args.data_dir), run.method(), {}
     if run.summary["network"] == "vgg-like" and not method.prunes:
         keywords["rectified_twice"] = True
-    net = run.build(method, dataset.num_classes, dataset.train.inputs.shape[1:], **keywords)
+    net = run.build(method, dataset, **keywords)
     warm_start.Weights(path).copy_to(net)
     predictor = Predictor(net)
     return predictor.evaluate(dataset.test).error_percent, predictor.count_layers()
@@ -152,7 +122,7 @@ def row(whose, error_percent, layers):
 
 def by_epoch(run, theirs):
     """Both runs side by side, at about EPOCHS_SHOWN epochs that both have."""
-    ours = {row["epoch"]: row for row in run.curves()}
+    ours = {row["epoch"]: row for row in our_curves(run)}
     theirs = {row["epoch"]: row for row in original_curves(theirs, run.layers)}
     common = sorted(ours.keys() & theirs.keys())
     shown = common[::max(1, len(common) // EPOCHS_SHOWN)]

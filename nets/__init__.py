@@ -1,4 +1,4 @@
-"""Networks: sparse variational dropout layers for Lasagne, architectures, objectives, schedules and sparsity."""
+"""Networks: sparse variational dropout layers for Lasagne, architectures, methods and their training."""
 
 from utils import theano_setup
 

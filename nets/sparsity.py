@@ -8,12 +8,19 @@ from nets.layers.weighted import WeightedLayer
 from nets.params import named_params
 from utils.compression import LayerSparsity
 
-__all__ = ["EffectiveParams", "weight_layers"]
+__all__ = ["EffectiveParams", "log_alphas", "weight_layers"]
 
 
 def weight_layers(net):
     """The layers of a network that have weights, from the input on."""
     return [layer for layer in get_all_layers(net) if isinstance(layer, WeightedLayer)]
+
+
+def log_alphas(net):
+    """log alpha of the layers that have one: {layer: array of the weights' shape}."""
+    layers = [layer for layer in weight_layers(net) if hasattr(layer, "get_log_alpha")]
+    return dict(zip([layer.name for layer in layers],
+                    theano.function([], [layer.get_log_alpha() for layer in layers])()))
 
 
 class EffectiveParams:

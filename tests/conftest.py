@@ -13,7 +13,29 @@ sys.path.insert(0, ROOT)
 import nets  # noqa: E402,F401
 import numpy as np  # noqa: E402
 import theano  # noqa: E402
+from theano.compile.mode import Mode  # noqa: E402
 from theano.configparser import change_flags  # noqa: E402
+from theano.gof import Op  # noqa: E402
+from theano.gof.vm import VM_Linker  # noqa: E402
+from theano.sandbox.rng_mrg import mrg_uniform  # noqa: E402
+from theano.tensor.nnet.corr import BaseCorrMM  # noqa: E402
+from theano.tensor.signal.pool import MaxPoolGrad, Pool  # noqa: E402
+
+from nets import kernels  # noqa: E402
+
+#: All optimizations, but Theano's own operations run in Python, so that little has to be compiled; ours are in C++ as
+#: in training.
+QUICK = Mode(VM_Linker(use_cloop=False, c_thunks=False), "fast_run").excluding("fusion")
+
+
+
+def _make_c_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
+    return Op.make_thunk(self, node, storage_map, compute_map, no_recycling, "c")
+
+
+# Of Theano's own, these have no Python code, or none that works with this numpy, or slow one.
+for _operation in (BaseCorrMM, Pool, MaxPoolGrad, mrg_uniform):
+    _operation.make_thunk = _make_c_thunk
 
 
 @pytest.fixture
@@ -25,17 +47,35 @@ def float64():
 
 @pytest.fixture
 def evaluate():
-    """Evaluates Theano expressions without compiling C code: evaluate(outputs, {input: value})."""
+    """Evaluates Theano expressions, our operations in C++ and others in Python: evaluate(outputs, {input: value})."""
     def evaluate(outputs, inputs=None):
         inputs = inputs or {}
         return function(outputs, inputs)()
 
     def function(outputs, inputs):
         """A function without arguments, for the given inputs and the shared variables' present values."""
-        compiled = theano.function(list(inputs), outputs, mode="FAST_COMPILE")
+        compiled = theano.function(list(inputs), outputs, mode=QUICK, on_unused_input="ignore")
         return lambda: compiled(*inputs.values())
     evaluate.function = function
     return evaluate
+
+
+@pytest.fixture(params=["C++", "plain"])
+def graph(request):
+    """Both graphs: that of the operations in C++, which trains on a CPU, and Theano's own."""
+    kernels.use_plain_graph(request.param == "plain")
+    yield request.param
+    kernels.use_plain_graph(False)
+
+
+class GivenNoise:
+    """The noise of a layer, given as a Theano expression or a numpy array."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def normal(self, size, dtype=None, ndim=None):
+        return theano.tensor.as_tensor_variable(self.numbers)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The paper's networks: their sizes, and that every method builds the same function."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import theano
@@ -10,7 +12,7 @@ from nets import methods
 from nets.architectures import lenet_300_100, lenet_5_caffe, vgg_like
 from nets.params import named_params
 
-METHODS = {"sparse-vd": methods.sparse_vd, "dense": methods.dense, "binary-dropout": methods.binary_dropout}
+METHODS = {name: partial(methods.make, name) for name in ("sparse-vd", "dense", "binary-dropout")}
 
 
 def num_weights(net):
@@ -33,11 +35,11 @@ def test_the_lenets_have_the_papers_numbers_of_weights(method):
 @pytest.mark.parametrize("k, weights", [(0.25, 937_392), (0.5, 3_746_144), (1, 14_977_728), (1.5, 33_694_752)])
 def test_the_vgg_likes_have_the_numbers_of_weights_counted_by_hand(k, weights):
     assert vgg_like_by_hand(k) == weights
-    assert num_weights(vgg_like(methods.dense(), k=k)) == weights
+    assert num_weights(vgg_like(methods.make("dense"), k=k)) == weights
 
 
 def test_vgg_like_has_the_papers_layers():
-    net = vgg_like(methods.binary_dropout(), k=0.25, num_classes=20)
+    net = vgg_like(methods.make("binary-dropout"), k=0.25, num_classes=20)
     layers = get_all_layers(net)
     assert net.output_shape == (None, 20)
     assert [layer.output_shape[1:] for layer in layers if type(layer).__name__ == "MaxPool2x2Layer"] == [
@@ -45,7 +47,7 @@ def test_vgg_like_has_the_papers_layers():
     assert [layer.p for layer in layers if isinstance(layer, DropoutLayer)] == [0.3, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4,
                                                                                0.4, 0.5]
     assert [layer.epsilon for layer in layers if hasattr(layer, "epsilon")] == [1e-3] * 14
-    assert not any(isinstance(layer, DropoutLayer) for layer in get_all_layers(vgg_like(methods.dense(), k=0.25)))
+    assert not any(isinstance(layer, DropoutLayer) for layer in get_all_layers(vgg_like(methods.make("dense"), k=0.25)))
 
 
 @pytest.mark.parametrize("build, shape", [(lenet_300_100, (1, 28, 28)), (lenet_5_caffe, (1, 28, 28)),
@@ -54,7 +56,7 @@ def test_all_methods_predict_the_same_from_the_same_weights(build, shape, rng, f
     images = rng.normal(size=(3, *shape))
     x = T.tensor4()
     values, outputs = None, []
-    for build_method in (methods.dense, methods.binary_dropout, lambda: methods.sparse_vd(threshold=np.inf)):
+    for build_method in (METHODS["dense"], METHODS["binary-dropout"], lambda: methods.make("sparse-vd", threshold=np.inf)):
         net = build(build_method())
         params = named_params(net, training_only=False)
         if values is None:

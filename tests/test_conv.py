@@ -1,4 +1,4 @@
-"""Dense and SparseVD convolutions against scipy.signal in float64; their C++ code is tested in test_ops_conv.py."""
+"""Dense and SparseVD convolutions against scipy.signal in float64; their C++ code is tested in test_kernel_conv.py."""
 
 from types import SimpleNamespace
 
@@ -6,13 +6,12 @@ import lasagne
 import numpy as np
 import pytest
 import theano.tensor as T
-from lasagne.layers import InputLayer, get_all_params, get_output
 from scipy.signal import correlate2d
 
 import reference
-from nets import objectives
+from conftest import GivenNoise
 from nets.layers.conv import Conv2DLayer, Convolution
-from nets.layers.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
+from nets.layers.sparse_vd import SparseVDConv2DLayer
 
 # filter size, stride, pad, and what the pad is in numbers
 GEOMETRIES = [(3, 1, 0, (0, 0)), (3, 1, 1, (1, 1)), ((3, 2), (2, 1), (2, 0), (2, 0)), (3, 2, "same", (1, 1)),
@@ -58,61 +57,12 @@ def test_the_dense_layer_is_scipys_correlation(case, float64, evaluate, batch):
 def test_noisy_output_is_scipys(case, rng, float64, evaluate, train_clip, pruned_noise):
     A, noise = T.tensor4(), T.tensor4()
     layer = SparseVDConv2DLayer(IMAGES, nonlinearity=None, train_clip=train_clip, pruned_noise=pruned_noise,
-                                **case.geometry, **case.values)
-    layer._srng = SimpleNamespace(normal=lambda shape, dtype: noise)
+                                noise=GivenNoise(noise), **case.geometry, **case.values)
     eps = rng.normal(size=layer.output_shape)
     expected = reference.noisy_output(case.images, **{**case.values, "b": case.values["b"][:, None, None]}, noise=eps,
                                       train_clip=train_clip, pruned_noise=bool(pruned_noise), linear=case.linear)
     found = evaluate(layer.get_output_for(A), {A: case.images, noise: eps})
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
-
-
-def test_prediction_uses_pruned_filters(case, float64, evaluate):
-    A = T.tensor4()
-    layer = SparseVDConv2DLayer(IMAGES, **case.geometry, **case.values)
-    mask = reference.log_alpha(case.values["W"], case.values["log_sigma2"]) < 3
-    assert 0.3 < mask.mean() < 0.95
-    expected = np.maximum(case.linear(case.images, case.values["W"] * mask) + case.values["b"][:, None, None], 0)
-    np.testing.assert_allclose(evaluate(layer.get_output_for(A, deterministic=True), {A: case.images}), expected,
-                               rtol=1e-9, atol=1e-12)
-
-
-def test_gradients_are_finite_differences(rng, float64, evaluate):
-    """Through a strided, padded SparseVD convolution and a dense layer, of the whole objective."""
-    images, labels = 0.3 * rng.normal(size=(5, 2, 5, 5)), rng.randint(0, 3, 5).astype("int32")
-    noises = [T.tensor4(), T.matrix()]
-    convolution = SparseVDConv2DLayer(InputLayer((None, 2, 5, 5)), 2, 3, stride=2, pad=1)
-    net = SparseVDDenseLayer(convolution, 3, nonlinearity=lasagne.nonlinearities.softmax)
-    for layer, noise in zip((convolution, net), noises):
-        layer._srng = SimpleNamespace(normal=lambda shape, dtype, noise=noise: noise)
-        shape = layer.W.get_value().shape
-        W = rng.uniform(0.3, 1, shape) * rng.choice([-1, 1], shape)
-        layer.W.set_value(W)
-        # Away from kinks: neither near the threshold nor near the clips, but on all sides of them.
-        layer.log_sigma2.set_value(rng.choice([-9.0, -3.0, 1.0, 5.0, 9.0], shape) + np.log(W ** 2))
-        layer.b.set_value(rng.normal(size=layer.b.get_value().shape))
-    x, y = T.tensor4(), T.ivector()
-    nll = objectives.negative_log_likelihood(get_output(net, x), y)
-    loss = objectives.negative_sgvlb(nll, objectives.kl_divergence(net), 50, 0.7)
-    params = get_all_params(net, trainable=True)
-    given = {x: images, y: labels, noises[0]: 0.1 * rng.normal(size=(5, 2, 3, 3)),
-             noises[1]: 0.1 * rng.normal(size=(5, 3))}
-    value = evaluate.function(loss, given)
-    gradients = evaluate(T.grad(loss, params), given)
-    checked = 0
-    for param, gradient in zip(params, gradients):
-        start = param.get_value()
-        for index in list(np.ndindex(*gradient.shape))[::3]:
-            ends = []
-            for step in (1e-6, -1e-6):
-                moved = start.copy()
-                moved[index] += step
-                param.set_value(moved)
-                ends.append(float(value()))
-            param.set_value(start)
-            assert gradient[index] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-4)
-            checked += 1
-    assert checked > 60
 
 
 def test_local_reparameterization_has_the_moments_of_sampled_filters(rng, float64, evaluate):
@@ -146,8 +96,3 @@ def test_what_is_not_supported_is_refused():
         Conv2DLayer(IMAGES, 3, 7)
     with pytest.raises(ValueError, match="rows, columns"):
         Convolution((None, 20), 3, 3)
-
-
-@pytest.mark.parametrize("layer", [Conv2DLayer, SparseVDConv2DLayer])
-def test_biases_can_be_left_out(layer):
-    assert "b" not in [param.name for param in layer(IMAGES, 3, 3, b=None).get_params()]

@@ -4,15 +4,8 @@ import pytest
 import theano
 import theano.tensor as T
 
-from nets import kernels
+from conftest import QUICK
 from nets.layers.dropout import BinaryDropoutLayer
-
-
-@pytest.fixture(params=[False, True], ids=["ops", "plain"])
-def plain(request):
-    kernels.use_plain_graph(request.param)
-    yield
-    kernels.use_plain_graph(False)
 
 
 def outputs(p, shape, deterministic=False):
@@ -20,11 +13,11 @@ def outputs(p, shape, deterministic=False):
     lasagne.random.set_rng(np.random.RandomState(1))
     x = T.TensorType("float32", (False,) * len(shape))()
     output = BinaryDropoutLayer((None, *shape[1:]), p).get_output_for(x, deterministic=deterministic)
-    return theano.function([x], [output, T.grad(T.sum(output), x, disconnected_inputs="ignore")])
+    return theano.function([x], [output, T.grad(T.sum(output), x, disconnected_inputs="ignore")], mode=QUICK)
 
 
 @pytest.mark.parametrize("p", [0.3, 0.9])
-def test_the_rate_is_p_and_the_rest_is_scaled(plain, p, rng):
+def test_the_rate_is_p_and_the_rest_is_scaled(graph, p, rng):
     images = rng.uniform(1, 2, (200, 10, 10, 10)).astype("float32")
     function = outputs(p, images.shape)
     found, gradient = function(images)
@@ -39,6 +32,6 @@ def test_the_rate_is_p_and_the_rest_is_scaled(plain, p, rng):
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / np.sqrt(a.size)
 
 
-def test_prediction_keeps_everything(plain, rng):
+def test_prediction_keeps_everything(graph, rng):
     images = rng.normal(size=(3, 4)).astype("float32")
     np.testing.assert_array_equal(outputs(0.5, images.shape, deterministic=True)(images)[0], images)

@@ -43,9 +43,10 @@ def reference(parameterization, theta, log_sigma2, b, x, labels, rng):
 def test_the_variance_is_that_of_the_gradient_derived_by_hand(float64, rng, posterior, parameterization):
     theta, log_sigma2, b, x, labels = posterior
     seed_generators(3)
-    net = logistic_regression(methods.sparse_vd(parameterization=parameterization), (1, 2, 3), CLASSES)
+    method = methods.make("sparse-vd", parameterization=parameterization)
+    net = logistic_regression(method, (1, 2, 3), CLASSES)
     with change_flags(mode="FAST_COMPILE"):
-        noise = GradientNoise(net, N)
+        noise = GradientNoise(net, method, N)
     layer = noise.layers[0]
     layer.W.set_value(theta)
     layer.b.set_value(b)

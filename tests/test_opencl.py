@@ -28,20 +28,20 @@ def kl_steps(steps=3):
     import nets  # noqa: F401  prepares Theano
     import lasagne
     import theano
-    from nets import objectives, sparsity
+    from nets import methods
     from nets.architectures import lenet_300_100
-    from nets.methods import sparse_vd
     from nets.params import named_params
+    from nets.sparsity import EffectiveParams
 
     rng = np.random.RandomState(3)
     lasagne.random.set_rng(rng)
-    net = lasagne.layers.get_all_layers(lenet_300_100(sparse_vd()))[1]
+    net = lasagne.layers.get_all_layers(lenet_300_100(methods.make("sparse-vd")))[1]
     net.set_log_sigma2(rng.uniform(-14, -4, net.W.get_value().shape))
-    kl = objectives.kl_divergence(net)
+    kl = net.get_kl()
     step = theano.function([], kl, updates=lasagne.updates.adam(kl, [net.W, net.log_sigma2], 1e-3))
     result = {"kl": np.array([float(step()) for _ in range(steps)])}
-    result["nonzero"] = np.array([layer.nonzero for layer in sparsity.counting_function(net)()])
-    result.update((f"pruned {name}", value) for name, value in sparsity.pruned_values(net).items())
+    result["nonzero"] = np.array([layer.nonzero for layer in EffectiveParams(net).count_layers()])
+    result.update((f"pruned {name}", value) for name, value in EffectiveParams(net).named_values().items())
     result.update((name, param.get_value()) for name, param in named_params(net).items())
     # Numbers without dimensions are reckoned on the CPU; arrays are not to leave the device.
     on_cpu = {type(node.op).__name__ for node in step.maker.fgraph.apply_nodes for output in node.outputs

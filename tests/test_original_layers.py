@@ -7,11 +7,11 @@ convolution's forward pass only. Weights lie on both sides of the threshold and 
 import lasagne
 import numpy as np
 import pytest
-import theano
 import theano.tensor as T
 from scipy.special import expit
 
-from nets import kernels, kl
+from conftest import GivenNoise
+from nets import kl
 from nets.layers.sparse_vd import SparseVDConv2DLayer, SparseVDDenseLayer
 from test_conv import correlate
 
@@ -54,19 +54,12 @@ KINDS = {"dense": (SparseVDDenseLayer, dense_model, dict(num_units=4), (5, 6), (
 FIRST_VERSION = dict(kl=kl.first_version, pruned_kl=False)
 
 
-@pytest.fixture(params=["kernels", "plain"], autouse=True)
-def graph(request):
-    """The C++ code that trains on a CPU, or Theano's own graph."""
-    kernels.use_plain_graph(request.param == "plain")
-    yield
-    kernels.use_plain_graph(False)
-
-
 @pytest.mark.parametrize("train_clip, settings, divergence", [
     (False, {}, divergence_model), (True, {}, divergence_model), (True, FIRST_VERSION, first_divergence_model)],
     ids=["no clip", "train_clip", "first version"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_outputs_and_gradients_are_those_of_the_original(kind, train_clip, settings, divergence, rng, float64):
+def test_outputs_and_gradients_are_those_of_the_original(kind, train_clip, settings, divergence, rng, float64, graph,
+                                                         evaluate):
     make, model, geometry, inputs_shape, weights_shape, outputs_shape = KINDS[kind]
     W = rng.uniform(0.3, 1.5, weights_shape) * rng.choice([-1, 1], weights_shape)
     log_alpha = rng.permutation(np.resize([-9.5, -4.0, -1.0, 2.0, 4.0, 6.0, 9.5], W.size)).reshape(weights_shape)
@@ -78,12 +71,11 @@ def test_outputs_and_gradients_are_those_of_the_original(kind, train_clip, setti
         return np.sum(weighting * model(x, W, log_sigma2, b, noise, train_clip)) + KL_WEIGHT * divergence(W, log_sigma2)
 
     layer = make((None, *inputs_shape[1:]), W=W, log_sigma2=params[1], b=params[2], nonlinearity=None,
-                 train_clip=train_clip, **geometry, **settings)
-    layer._srng.normal = lambda shape, dtype: T.constant(noise)
+                 train_clip=train_clip, noise=GivenNoise(noise), **geometry, **settings)
     input = T.TensorType("float64", (False,) * x.ndim)()
     output, own_kl = layer.get_output_for(input), layer.get_kl()
     loss = T.sum(output * weighting) + KL_WEIGHT * own_kl
-    found = theano.function([input], [output, own_kl, *T.grad(loss, [input, layer.W, layer.log_sigma2, layer.b])])(x)
+    found = evaluate([output, own_kl, *T.grad(loss, [input, layer.W, layer.log_sigma2, layer.b])], {input: x})
 
     np.testing.assert_allclose(found[0], model(x, *params, noise, train_clip), rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(found[1], divergence(*params[:2]), rtol=1e-7)
@@ -104,7 +96,7 @@ def differences(function, arguments, position, step=1e-6):
     return result
 
 
-def test_nothing_but_kl_acts_on_a_pruned_filters_weight(float64, rng):
+def test_nothing_but_kl_acts_on_a_pruned_filters_weight(float64, rng, graph, evaluate):
     """In dense layers, the noise does."""
     for make, geometry, shape, acts in ((SparseVDConv2DLayer, dict(num_filters=2, filter_size=3), (None, 1, 5, 5), False),
                                         (SparseVDDenseLayer, dict(num_units=2), (None, 9), True)):
@@ -112,5 +104,5 @@ def test_nothing_but_kl_acts_on_a_pruned_filters_weight(float64, rng):
         layer = make(shape, W=lasagne.init.Constant(0.5), log_sigma2=lasagne.init.Constant(4.0), **geometry)
         input = T.TensorType("float64", (False,) * len(shape))()
         gradients = T.grad(T.sum(T.sqr(layer.get_output_for(input))), [layer.W, layer.log_sigma2])
-        for gradient in theano.function([input], gradients)(rng.normal(size=(3, *shape[1:]))):
+        for gradient in evaluate(gradients, {input: rng.normal(size=(3, *shape[1:]))}):
             assert (gradient != 0).any() == acts

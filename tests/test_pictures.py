@@ -7,6 +7,7 @@ from PIL import Image
 
 from nets import methods
 from nets.architectures import lenet_300_100, lenet_5_caffe
+from nets.sparsity import EffectiveParams
 from utils import files
 from utils.pictures import Snapshots, thinned, tiled
 
@@ -17,15 +18,15 @@ def run(tmp_path):
 
 
 def test_masked_weights_are_kept_and_drawn(run, tmp_path, rng):
-    net = lenet_5_caffe(methods.sparse_vd())
+    net = lenet_5_caffe(methods.make("sparse-vd"))
     first = net.input_layer.input_layer.input_layer.input_layer.input_layer
     assert first.name == "conv1"
-    pictures = Snapshots(run, net)
+    pictures = Snapshots(run, (1, 28, 28))
     for epoch in range(3):
         W = (rng.uniform(0.5, 2, (20, 1, 5, 5)) * rng.choice([-1, 1], (20, 1, 5, 5))).astype("float32")
         first.W.set_value(W)
         first.log_sigma2.set_value(np.where(W > 0, 20, -10).astype("float32"))
-        pictures.take(epoch)
+        pictures.take(epoch, EffectiveParams(net).named_values())
         kept = files.read_arrays(tmp_path / "snapshots" / f"epoch-{epoch:04d}.npz")
         np.testing.assert_array_equal(kept["filters"], np.where(W > 0, 0, W))
         assert kept["dense"].shape == (100, 100)
@@ -41,9 +42,9 @@ def test_masked_weights_are_kept_and_drawn(run, tmp_path, rng):
 
 
 def test_a_network_without_convolutions_shows_its_first_units_as_images(run, tmp_path):
-    net = lenet_300_100(methods.dense())
-    pictures = Snapshots(run, net)
-    pictures.take(0)
+    net = lenet_300_100(methods.make("dense"))
+    pictures = Snapshots(run, (1, 28, 28))
+    pictures.take(0, EffectiveParams(net).named_values())
     kept = files.read_arrays(tmp_path / "snapshots" / "epoch-0000.npz")
     dense1 = net.input_layer.input_layer
     assert kept["filters"].shape == (64, 1, 28, 28)
@@ -52,10 +53,10 @@ def test_a_network_without_convolutions_shows_its_first_units_as_images(run, tmp
 
 
 def test_a_wholly_pruned_network_is_drawn_white(run, tmp_path):
-    method = methods.sparse_vd(log_sigma2=20.0)
-    net = method.dense_layer(InputLayer((None, 1, 8, 8)), 10, name="dense1")
-    pictures = Snapshots(run, net)
-    pictures.take(0)
+    method = methods.make("sparse-vd", log_sigma2=20.0)
+    net = method.dense_layer(InputLayer((None, 1, 8, 8)), 10, nonlinearity=None, name="dense1")
+    pictures = Snapshots(run, (1, 8, 8))
+    pictures.take(0, EffectiveParams(net).named_values())
     pictures.draw()
     with Image.open(tmp_path / "snapshots" / "dense.png") as png:
         assert np.asarray(png)[40:100, 40:100].min() == 255

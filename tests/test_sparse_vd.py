@@ -1,17 +1,14 @@
-from types import SimpleNamespace
-
 import lasagne
 import numpy as np
 import pytest
-import theano
 import theano.tensor as T
-from lasagne.layers import DenseLayer, InputLayer, get_output
+from lasagne.layers import InputLayer, get_output
 from scipy.special import log_softmax
 
 import reference
-from nets import objectives
-from nets.layers import sparse_vd
-from nets.layers.sparse_vd import SparseVDDenseLayer, SparseVDLayer
+from conftest import GivenNoise
+from nets.tasks import Classification
+from nets.layers.sparse_vd import SparseVDDenseLayer
 
 
 @pytest.fixture
@@ -22,18 +19,11 @@ def values(rng):
     return dict(W=W, log_sigma2=log_alpha + np.log(W ** 2 + 1e-8), b=rng.normal(size=4))
 
 
-def layer_with_noise(incoming, noise, **kwargs):
-    """A SparseVD dense layer that takes its noise from the given Theano variable."""
-    layer = SparseVDDenseLayer(incoming, **kwargs)
-    layer._srng = SimpleNamespace(normal=lambda shape, dtype: noise)
-    return layer
-
-
 @pytest.mark.parametrize("train_clip", [True, False])
 @pytest.mark.parametrize("threshold", [3.0, 0.0])
-def test_noisy_output_is_numpys(values, rng, float64, evaluate, train_clip, threshold):
+def test_noisy_output_is_numpys(values, rng, float64, evaluate, train_clip, threshold, graph):
     A, noise = T.matrix(), T.matrix()
-    layer = layer_with_noise((None, 6), noise, num_units=4, train_clip=train_clip, threshold=threshold,
+    layer = SparseVDDenseLayer((None, 6), noise=GivenNoise(noise), num_units=4, train_clip=train_clip, threshold=threshold,
                              nonlinearity=None, **values)
     inputs, eps = rng.normal(size=(5, 6)), rng.normal(size=(5, 4))
     found = evaluate(layer.get_output_for(A), {A: inputs, noise: eps})
@@ -81,10 +71,10 @@ def test_gradient_of_the_whole_objective_is_the_finite_difference(rng, float64, 
     net = InputLayer((None, 5))
     for number, nonlinearity in enumerate([lasagne.nonlinearities.rectify, lasagne.nonlinearities.softmax]):
         W, log_sigma2, b = params[3 * number:3 * number + 3]
-        net = layer_with_noise(net, noises[number], num_units=sizes[number + 1], W=W, log_sigma2=log_sigma2, b=b,
-                               nonlinearity=nonlinearity)
-    nll = objectives.negative_log_likelihood(get_output(net, x), y)
-    loss = objectives.negative_sgvlb(nll, objectives.kl_divergence(net), num_examples, kl_weight)
+        net = SparseVDDenseLayer(net, noise=GivenNoise(noises[number]), num_units=sizes[number + 1], W=W,
+                                 log_sigma2=log_sigma2, b=b, nonlinearity=nonlinearity)
+    kl = sum(layer.get_kl() for layer in (net, net.input_layer))
+    loss = num_examples * Classification().nll(get_output(net, x), y) + kl_weight * kl
     variables = lasagne.layers.get_all_params(net, trainable=True)
     found_loss, *gradients = evaluate([loss, *T.grad(loss, variables)],
                                       {x: images, y: labels, noises[0]: eps[0], noises[1]: eps[1]})
@@ -124,26 +114,20 @@ def test_local_reparameterization_has_the_moments_of_sampled_weights(rng, float6
     assert abs(correlation).max() < 5 / np.sqrt(draws)
 
 
-def test_without_noise_the_layer_is_the_dense_layer(values, rng, float64, evaluate, monkeypatch):
-    A = T.matrix()
-    inputs = rng.normal(size=(50, 6))
-    weights = dict(W=values["W"], b=values["b"])
-    dense = evaluate(DenseLayer((None, 6), 4, **weights).get_output_for(A), {A: inputs})
-    layer = SparseVDDenseLayer((None, 6), 4, log_sigma2=lasagne.init.Constant(-200.0), **weights)
-    np.testing.assert_array_equal(evaluate(layer.get_output_for(A, deterministic=True), {A: inputs}), dense)
-    # The clip leaves each weight noise of exp(-4) of its size; without the clip, that of EPSILON is left.
-    noisy = evaluate(layer.get_output_for(A), {A: inputs})
-    assert 1e-4 < abs(noisy - dense).max() < 6 * np.exp(-4) * np.sqrt((inputs ** 2 @ values["W"] ** 2).max())
-    monkeypatch.setattr(sparse_vd, "CLIP", 100.0)
-    np.testing.assert_allclose(evaluate(layer.get_output_for(A), {A: inputs}), dense, atol=6e-4)
+def test_the_clip_leaves_some_noise(values, rng, float64, evaluate):
+    A, W = T.matrix(), values["W"]
+    inputs, noise = rng.normal(size=(50, 6)), rng.normal(size=(50, 4))
+    weights = dict(W=W, b=None, log_sigma2=np.full(W.shape, -200.0), nonlinearity=None, noise=GivenNoise(noise))
+    found = evaluate(SparseVDDenseLayer((None, 6), 4, **weights).get_output_for(A), {A: inputs})
+    # exp(-4) of each weight's size.
+    np.testing.assert_allclose(found - inputs @ W, noise * np.exp(-4) * np.sqrt(inputs ** 2 @ W ** 2), rtol=1e-3)
 
 
 def test_weights_of_0_have_finite_gradients(evaluate):
     x, y = T.matrix(), T.ivector()
     net = SparseVDDenseLayer(InputLayer((None, 6)), 4, W=lasagne.init.Constant(0.0),
                              nonlinearity=lasagne.nonlinearities.softmax)
-    nll = objectives.negative_log_likelihood(get_output(net, x), y)
-    loss = objectives.negative_sgvlb(nll, objectives.kl_divergence(net), 100, 1.0)
+    loss = 100 * Classification().nll(get_output(net, x), y) + net.get_kl()
     gradients = evaluate(T.grad(loss, [net.W, net.log_sigma2, net.b]),
                          {x: np.zeros((2, 6), "float32"), y: np.array([0, 1], "int32")})
     assert all(np.isfinite(gradient).all() for gradient in gradients)
@@ -159,31 +143,15 @@ def test_images_are_flattened(rng, evaluate):
     np.testing.assert_allclose(found, images.reshape(5, 6) @ (layer.W.get_value() * mask), atol=1e-6)
 
 
-def test_biases_can_be_left_out():
-    layer = SparseVDDenseLayer((None, 6), 4, b=None)
-    assert [param.name for param in layer.get_params()] == ["W", "log_sigma2"]
-
-
-def test_log_sigma2_is_not_regularizable():
-    layer = SparseVDDenseLayer((None, 6), 4)
-    assert layer.get_params(regularizable=True) == [layer.W]
-
-
-def test_a_subclass_defines_the_linear_map():
-    with pytest.raises(NotImplementedError):
-        SparseVDLayer((None, 3)).linear(None, None)
-
-
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_both_parameterizations_are_the_same_posterior_to_begin_with(values, rng, float64, evaluate, deterministic):
     A, noise = T.matrix(), T.matrix()
     inputs, eps = rng.normal(size=(5, 6)), rng.normal(size=(5, 4))
     found = []
     for parameterization in ("additive", "multiplicative"):
-        layer = layer_with_noise((None, 6), noise, num_units=4, parameterization=parameterization, **values)
+        layer = SparseVDDenseLayer((None, 6), noise=GivenNoise(noise), num_units=4, parameterization=parameterization, **values)
         outputs = [layer.get_output_for(A, deterministic=deterministic), layer.get_kl(), layer.get_mask()]
-        found.append([theano.function([A, noise], output, mode="FAST_COMPILE", on_unused_input="ignore")(inputs, eps)
-                      for output in outputs])
+        found.append(evaluate(outputs, {A: inputs, noise: eps}))
     for additive, multiplicative in zip(*found):
         np.testing.assert_allclose(multiplicative, additive, rtol=1e-10)
     assert [param.name for param in layer.get_params()] == ["W", "b", "log_alpha"]
@@ -194,7 +162,7 @@ def test_multiplicative_noise_goes_with_theta_and_additive_noise_does_not(float6
     A, eps, W, log_alpha = 0.7, 1.3, 0.4, -0.5
     gradients = {}
     for parameterization in ("additive", "multiplicative"):
-        layer = layer_with_noise((None, 1), T.constant([[eps]]), num_units=1, W=np.array([[W]]), nonlinearity=None,
+        layer = SparseVDDenseLayer((None, 1), noise=GivenNoise([[eps]]), num_units=1, W=np.array([[W]]), nonlinearity=None,
                                  log_sigma2=np.array([[log_alpha + np.log(W ** 2 + 1e-8)]]),
                                  parameterization=parameterization)
         gradients[parameterization] = evaluate(T.grad(T.sum(layer.get_output_for(T.constant([[A]]))), layer.W)).item()

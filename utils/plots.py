@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from utils import files
 from utils.runs import sparsity_columns
 
-__all__ = ["draw_curves", "draw_comparison"]
+__all__ = ["draw_curves", "draw_comparison", "draw_thresholds"]
 
 
 def draw_curves(history, path, title, prunes=False):
@@ -85,6 +85,47 @@ def draw_comparison(ours, theirs, path, title):
         sparsities.set(xlabel="epoch", ylabel="sparsity of all weights, %", ylim=(0, 101))
         for axes in (errors, sparsities):
             axes.legend()
+        figure.suptitle(title)
+        with files.atomic_write(path) as file:
+            figure.savefig(file, format="png", dpi=110)
+
+
+def draw_thresholds(swept, path, title, images):
+    """Draws error against compression, both against the threshold, and log alpha's histogram by layer, as PNG.
+
+    Parameters
+    ----------
+    swept : dict
+        `thresholds`, a list of dicts with `threshold`, `error_percent`, `compression`; `histogram`, counts by layer;
+        `edges`, of its bins
+    path, title : str
+    images : str
+        what the errors are of
+    """
+    rows = [row for row in swept["thresholds"] if row["compression"]]
+    thresholds, errors, compressions = (np.array([row[key] for row in rows], float)
+                                        for key in ("threshold", "error_percent", "compression"))
+    usual = errors < 3 * np.median(errors) + 1
+    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
+        figure = Figure(figsize=(15, 4.5), layout="constrained")
+        curve, by_threshold, histogram = figure.subplots(1, 3)
+        curve.plot(compressions[usual], errors[usual], ".-")
+        for x, y, text in list(zip(compressions, errors, thresholds))[::4]:
+            if y <= errors[usual].max():
+                curve.annotate(f"{text:g}", (x, y), xytext=(4, 4), textcoords="offset points", fontsize="small")
+        curve.set(xlabel="compression (numbers: log alpha <)", ylabel=f"error %, {images}")
+        by_threshold.plot(thresholds[usual], errors[usual], ".-", color="C1", label="error %")
+        by_threshold.set(xlabel="threshold on log alpha", ylabel=f"error %, {images}")
+        other = by_threshold.twinx()
+        other.plot(thresholds[usual], compressions[usual], ".--", color="C2", label="compression")
+        other.set(ylabel="compression")
+        other.grid(False)
+        figure.legend(*[sum(parts, []) for parts in zip(*(axes.get_legend_handles_labels()
+                                                          for axes in (by_threshold, other)))], loc="outside lower center")
+        for layer, counts in swept["histogram"].items():
+            histogram.stairs(np.maximum(counts, 0.5), swept["edges"], label=layer)
+        histogram.set(xlabel="log alpha", ylabel="weights", yscale="log")
+        histogram.legend(fontsize="small")
         figure.suptitle(title)
         with files.atomic_write(path) as file:
             figure.savefig(file, format="png", dpi=110)

@@ -23,10 +23,9 @@ import theano  # noqa: E402
 import theano.tensor as T  # noqa: E402
 from theano.configparser import change_flags  # noqa: E402
 
-from nets import kernels  # noqa: E402
+from nets import kernels, methods  # noqa: E402
 from nets.architectures import lenet_300_100  # noqa: E402
 from nets.layers.conv import Convolution  # noqa: E402
-from nets.methods import sparse_vd  # noqa: E402
 from nets.training.trainer import Trainer, seed_generators  # noqa: E402
 
 __all__ = ["run", "gigaflops"]
@@ -45,7 +44,8 @@ def run():
         gradients: {name: array}
     """
     seed_generators(0)
-    net = lenet_300_100(sparse_vd())
+    method = methods.make("sparse-vd")
+    net = lenet_300_100(method)
     rng = np.random.RandomState(0)
     for layer in lasagne.layers.get_all_layers(net)[1:]:
         noise = T.constant(rng.normal(size=(BATCH_SIZE, layer.num_units)).astype(np.float32))
@@ -53,15 +53,15 @@ def run():
         # Some weights below the threshold, some above; no parameter at 0, so that differences can be relative ones.
         layer.set_log_sigma2(rng.uniform(-14, -4, layer.W.get_value().shape))
         layer.b.set_value(rng.normal(size=layer.num_units).astype(np.float32))
-    trainer = Trainer(net, num_examples=1000)
+    trainer = Trainer(net, method, num_examples=1000)
     images = rng.uniform(size=(NUM_BATCHES * BATCH_SIZE, 1, 28, 28)).astype(np.float32)
     labels = rng.randint(10, size=len(images)).astype(np.int32)
     # A small learning rate: Adam's step has the gradient's sign, which rounding may turn where the gradient is 0.
     batches = zip(np.split(images, NUM_BATCHES), np.split(labels, NUM_BATCHES))
-    training, kl = trainer.train_epoch(batches, 1e-5, 1.0)
+    training, (kl,) = trainer.train_epoch(batches, 1e-5, [1.0])
     nonzero = [layer.nonzero for layer in trainer.count_layers()]
     return {**trainer.state(), "nll": np.array(training.nll), "kl": np.array(kl), "nonzero": np.array(nonzero, float),
-            "predictions": np.array(trainer.evaluate(images, labels).nll), **_convolution(rng)}
+            "predictions": np.array(trainer.evaluate(SimpleNamespace(inputs=images, targets=labels)).nll), **_convolution(rng)}
 
 
 def _convolution(rng):

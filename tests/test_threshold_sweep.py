@@ -1,0 +1,56 @@
+"""experiments/threshold_sweep.py on a run of its own, against the run's own results and numpy."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import script
+from utils import files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a finished run of SparseVD, tested on images held out."""
+    folder = tmp_path_factory.mktemp("sweep")
+    trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 8, "--validation", 200, "--output", "run")
+    assert trained.returncode == 0, trained.stderr
+    return folder
+
+
+def start(folder, name, *flags):
+    return subprocess.run(script(name, *flags), capture_output=True, text=True, timeout=600, cwd=folder)
+
+
+def test_the_runs_own_threshold_gives_its_own_results(folder):
+    result = start(folder, "threshold_sweep", "run", "--thresholds", 3, -1, 8.5)
+    assert result.returncode == 0, result.stderr
+    assert "images held out (--validation)" in result.stdout
+    found = json.loads((folder / "run" / "thresholds.json").read_text())
+    summary = json.loads((folder / "run" / "summary.json").read_text())
+    everything, own, less = found["thresholds"]
+    assert (everything["threshold"], own["threshold"], less["threshold"]) == (8.5, 3, -1)
+    assert everything["compression"] == 1 and own["nonzero"] > less["nonzero"]
+    assert own["error_percent"] == summary["test_error_percent"]
+    assert own["compression"] == pytest.approx(summary["compression"])
+    # Once more, in numpy.
+    weights = files.read_arrays(folder / "run" / "weights.npz")
+    kept = counted = 0
+    for layer in ("dense1", "dense2", "dense3"):
+        W, log_sigma2 = (weights[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2"))
+        log_alpha = np.clip(log_sigma2 - np.log(W ** 2 + 1e-8), -8, 8)
+        kept += (log_alpha < -1).sum()
+        counted += np.abs(np.histogram(log_alpha, found["edges"])[0] - found["histogram"][layer]).sum()
+    assert less["nonzero"] == pytest.approx(kept, abs=3) and counted < 100
+    with Image.open(folder / "run" / "thresholds.png") as picture:
+        assert picture.width > 1000
+
+
+def test_runs_without_log_alpha_are_refused(folder):
+    trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 1, "--method", "dense", "--output", "dense")
+    assert trained.returncode == 0, trained.stderr
+    for name, text in (("dense", "a run of Dense, which has no log alpha"), ("nowhere", "not the folder of a finished")):
+        result = start(folder, "threshold_sweep", name)
+        assert result.returncode == 1 and text in result.stderr and len(result.stderr.splitlines()) == 1

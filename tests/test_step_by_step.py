@@ -1,5 +1,5 @@
 """experiments/step_by_step.py and its notebook: one source, which runs. `python tests/test_step_by_step.py` copies the
-script's text into the notebook; outputs come from running it again, see docs/developers.md."""
+script's text into the notebook and drops what differs from run to run; docs/developers.md says how outputs are made."""
 
 import json
 import os
@@ -65,8 +65,9 @@ def main():
     cells = list(script_cells())
     if [cell["cell_type"] for cell in changed["cells"]] != [kind for kind, _ in cells]:
         sys.exit("error: cells were added or removed: run the notebook anew, see docs/developers.md")
-    for cell, (_, text) in zip(changed["cells"], cells):
-        cell["source"] = text.splitlines(keepends=True)
+    for number, (cell, (_, text)) in enumerate(zip(changed["cells"], cells)):
+        cell.update(source=text.splitlines(keepends=True), id=f"step-{number:02}", metadata={})
+    changed["metadata"].pop("jupytext", None)
     with open(NOTEBOOK, "w", encoding="utf-8") as file:
         json.dump(changed, file, indent=1, ensure_ascii=False)
         file.write("\n")

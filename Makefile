@@ -22,10 +22,14 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(VENV)/bin/python -m pytest tests
 
-notebook: $(VENV)/installed
+notebook: $(VENV)/notebook
+	$(VENV)/bin/python -m notebook experiments/step_by_step.ipynb
+
+$(VENV)/notebook: requirements-notebook.txt $(VENV)/installed
+	@echo "Installing requirements-notebook.txt into $(VENV): 240 MB on disk"
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements.txt \
 	  --requirement requirements-notebook.txt
-	$(VENV)/bin/python -m notebook experiments/step_by_step.ipynb
+	@touch $@
 
 gpu: pygpu
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-gpu.txt

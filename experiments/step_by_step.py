@@ -33,7 +33,7 @@ from lasagne.nonlinearities import rectify, softmax
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 import data
-from data import download, mnist
+from data import archives, download, mnist
 
 PICTURES = os.path.join("results", "step_by_step")
 IN_NOTEBOOK = "ipykernel" in sys.modules
@@ -59,7 +59,7 @@ if not IN_NOTEBOOK:
 # of MNIST's.
 
 # %%
-digits = download.find(mnist.MNIST) is None
+digits = download.find(mnist.MNIST, unpack=archives.gunzip) is None
 dataset = data.load("digits" if digits else "mnist")
 N = len(dataset.train)
 print(f"{dataset.name}: {N:,} images to train on, {len(dataset.test):,} to test on")

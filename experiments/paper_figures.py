@@ -18,15 +18,15 @@ from dataclasses import astuple
 
 import _setup  # noqa: F401  must come first: prepares Theano
 
+import matplotlib.style
 import numpy as np
-import seaborn
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from scipy.optimize import curve_fit
 from tabulate import tabulate
 
 from experiments.common import status
-from utils import files, pictures, published, results, runs
+from utils import files, pictures, plots, published, results, runs
 
 
 def main():
@@ -43,7 +43,7 @@ def main():
     for number in args.figure:
         name, draw = FIGURES[number]
         # Type 42 keeps a PDF's text as text; without the date, the same figure is the same file.
-        with seaborn.axes_style("whitegrid", {"pdf.fonttype": 42}), seaborn.color_palette("colorblind"):
+        with matplotlib.style.context([*plots.STYLE, {"pdf.fonttype": 42}]):
             figure, text = draw(args.results)
             if figure:
                 save(figure, os.path.join(output, name))
@@ -198,8 +198,8 @@ def draw_weights(folder):
     figure = Figure(figsize=(2.6 * PANELS, 5.4 * len(found)), layout="constrained")
     for part, path in zip(np.atleast_1d(figure.subfigures(len(found), 1)), found):
         settings = runs.read_config(os.path.dirname(path))["settings"]
-        part.suptitle(f"{settings['network_title']}, {settings['dataset']['title']}: the first filters, a piece of the first dense layer "
-                      "(white: pruned)")
+        part.suptitle(f"{settings['network_title']}, {settings['dataset']['title']}: the first filters, "
+                      "a piece of the first dense layer (white: pruned)")
         kept = pictures.kept(path)
         epochs = pictures.thinned(list(kept), PANELS)
         for row, (name, layout) in zip(part.subplots(2, PANELS, squeeze=False),

@@ -79,7 +79,7 @@ show("data")
 #
 # $$\alpha = \sigma^2 / \theta^2, \qquad \log\alpha = \log\sigma^2 - \log\theta^2 .$$
 #
-# A weight with a large $\alpha$ is mostly noise, and a network that still predicts well in spite of it does not need the
+# A weight with a large $\alpha$ is mostly noise, and a network that predicts well in spite of it does not need the
 # weight.
 #
 # Training minimizes
@@ -226,8 +226,8 @@ show("training")
 # ## What became of the weights
 #
 # The histograms of $\log\alpha$ have two modes: weights that carry something on the left, noise on the right. Their
-# heights are on a logarithmic scale, for the left mode is small. Where exactly the threshold lies between the two hardly
-# matters.
+# heights are on a logarithmic scale, for the left mode is small. Where exactly the threshold lies between the two
+# hardly matters.
 
 # %%
 plt.figure(figsize=(9, 2.8))

@@ -6,8 +6,6 @@
 import glob
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -46,15 +44,9 @@ def test_every_page_is_in_the_index():
     assert listed == {os.path.basename(path) for path in glob.glob(os.path.join(ROOT, "docs", "*.md"))} - {"README.md"}
 
 
-def test_the_readme_is_short_and_its_python_runs():
+def test_the_readme_is_short():
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        readme = file.read()
-    assert readme.count("\n") <= 150
-    code, = re.findall(r"^```python\n(.*?)^```$", readme, re.M | re.S)
-    result = subprocess.run([sys.executable, "-c", code.replace("range(40)", "range(2)")], cwd=ROOT, capture_output=True,
-                            text=True, timeout=600)
-    assert result.returncode == 0, result.stderr
-    assert re.fullmatch(r"[\d.]+ % wrong\n(dense\d: [\d.]+ % of [\d,]+ weights pruned\n){3}", result.stdout)
+        assert len(file.readlines()) <= 150
 
 
 def main():

@@ -8,7 +8,8 @@ import pytest
 from conftest import ROOT
 
 #: What a folder may import of the project; the longest name that fits counts.
-ALLOWED = {"experiments": ("experiments", "nets", "data", "utils"), "benchmarks": ("experiments", "nets", "data", "utils"),
+ALLOWED = {"experiments": ("experiments", "nets", "data", "utils"),
+           "benchmarks": ("experiments", "nets", "data", "utils"),
            "nets": ("nets", "utils"), "nets.kernels": ("nets.kernels", "nets.kl", "utils"), "data": ("data", "utils"),
            "utils": ("utils",)}
 

@@ -1,4 +1,4 @@
-"""Checks that every method passes, on a network with a convolution, batch normalization, pooling, dropout and dense layers.
+"""Checks that every method passes, on a network with convolution, batch normalization, pooling, dropout, dense layers.
 
 A check makes one claim. A method that fails one by design stands in EXCEPTIONS, with the reason.
 """

@@ -3,8 +3,8 @@
 import glob
 import os
 
+import matplotlib
 import numpy as np
-import seaborn
 from PIL import Image, ImageDraw
 
 from utils import files
@@ -111,7 +111,7 @@ def tiled(filters):
 
 def _frame(values, text):
     """A picture of values in [-1, 1], blue below 0, white at 0 and red above, at least 300 pixels wide."""
-    colors = seaborn.color_palette("RdBu_r", as_cmap=True)((np.clip(values, -1, 1) + 1) / 2, bytes=True)[..., :3]
+    colors = matplotlib.colormaps["RdBu_r"]((np.clip(values, -1, 1) + 1) / 2, bytes=True)[..., :3]
     colors[values == 0] = 255
     picture = Image.fromarray(np.ascontiguousarray(colors))
     factor = -(-300 // picture.width)

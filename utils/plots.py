@@ -1,13 +1,17 @@
 """Pictures of a run."""
 
+import matplotlib
+import matplotlib.style
 import numpy as np
-import seaborn
 from matplotlib.figure import Figure
 
 from utils import files
 from utils.runs import sparsity_columns
 
-__all__ = ["draw_curves", "draw_comparison", "draw_thresholds"]
+__all__ = ["draw_curves", "draw_comparison", "draw_thresholds", "STYLE"]
+
+#: Of all pictures with axes, for `matplotlib.style.context`; the ten colors are for the color-blind too.
+STYLE = ["seaborn-v0_8-whitegrid", "petroff10", {"legend.frameon": True}]
 
 
 def draw_curves(history, path, title, prunes=False):
@@ -25,7 +29,7 @@ def draw_curves(history, path, title, prunes=False):
     """
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) < 30 else None
-    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
+    with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(11, 7.5 if prunes else 4), layout="constrained")
         (errors, losses), *more = figure.subplots(1 + prunes, 2, sharex=True, squeeze=False)
 
@@ -46,7 +50,9 @@ def draw_curves(history, path, title, prunes=False):
                 plot(losses, "train_loss", "train, objective per image")
             (sparsities, compressions), = more
             layers = sparsity_columns(history[0])
-            colors = seaborn.color_palette("viridis" if len(layers) > 10 else None, len(layers))
+            colors = [f"C{number}" for number in range(len(layers))]
+            if len(layers) > 10:
+                colors = matplotlib.colormaps["viridis"](np.linspace(0, 1, len(layers)))
             for color, (layer, column) in zip(colors, layers.items()):
                 plot(sparsities, column, layer, color=color)
             sparsities.set(ylabel="sparsity, %", ylim=(0, 101))
@@ -72,7 +78,7 @@ def draw_comparison(ours, theirs, path, title):
     path : str
     title : str
     """
-    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
+    with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(11, 4.5), layout="constrained")
         errors, sparsities = figure.subplots(1, 2)
         for rows, style, whose in ((ours, "-", "ours"), (theirs, "--", "the original's")):
@@ -106,7 +112,7 @@ def draw_thresholds(swept, path, title, images):
     thresholds, errors, compressions = (np.array([row[key] for row in rows], float)
                                         for key in ("threshold", "error_percent", "compression"))
     usual = errors < 3 * np.median(errors) + 1
-    with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
+    with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(15, 4.5), layout="constrained")
         curve, by_threshold, histogram = figure.subplots(1, 3)
         curve.plot(compressions[usual], errors[usual], ".-")
@@ -120,8 +126,8 @@ def draw_thresholds(swept, path, title, images):
         other.plot(thresholds[usual], compressions[usual], ".--", color="C2", label="compression")
         other.set(ylabel="compression")
         other.grid(False)
-        figure.legend(*[sum(parts, []) for parts in zip(*(axes.get_legend_handles_labels()
-                                                          for axes in (by_threshold, other)))], loc="outside lower center")
+        labelled = (axes.get_legend_handles_labels() for axes in (by_threshold, other))
+        figure.legend(*[sum(parts, []) for parts in zip(*labelled)], loc="outside lower center")
         for layer, counts in swept["histogram"].items():
             histogram.stairs(np.maximum(counts, 0.5), swept["edges"], label=layer)
         histogram.set(xlabel="log alpha", ylabel="weights", yscale="log")

@@ -70,8 +70,8 @@ class Experiment:
     dataset : str
         a name of `data.DATASETS`
     methods : dict
-        {method: dict}, the first is the default. The values of a method: `learning_rate`, a schedule; where they are not
-        `COMMON`'s defaults, `epochs`, `batch_size`, `l2`, `augment`; and the method's own
+        {method: dict}, the first is the default. The values of a method: `learning_rate`, a schedule; where they are
+        not `COMMON`'s defaults, `epochs`, `batch_size`, `l2`, `augment`; and the method's own
     epochs : int
         that the schedules are for
     defaults : dict

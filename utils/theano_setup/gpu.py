@@ -88,8 +88,8 @@ def prepare(flags, cxxflags):
 
 def _require(asked, problem, name):
     if problem:
-        raise UserError(f"{asked} was asked for, but {problem}: {INSTALL[name]}. python experiments/doctor.py checks all "
-                        "that a GPU needs; THEANO_FLAGS=device=cpu trains without one")
+        raise UserError(f"{asked} was asked for, but {problem}: {INSTALL[name]}. python experiments/doctor.py checks "
+                        "all that a GPU needs; THEANO_FLAGS=device=cpu trains without one")
 
 
 def pygpu_problem():

@@ -2,7 +2,8 @@
 # make test   run the tests
 # make check  run the linter and the tests that compile nothing
 # make hook   have git run `make check` before each commit
-# make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (README, "On a GPU"); a download of 1 GB
+# make notebook  open the method in one sitting, experiments/step_by_step.ipynb, in a browser (adds Jupyter to .venv)
+# make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (docs/gpu.md); a download of 1 GB
 # make pygpu  add pygpu alone, for a CUDA of your own or for OpenCL
 # All install what they need into .venv the first time.
 
@@ -12,7 +13,7 @@ PYTHON_FOLDER := .python
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test check hook gpu pygpu clean
+.PHONY: demo test check hook notebook gpu pygpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,13 +37,22 @@ hook:
 	printf '#!/bin/sh\nexec make check\n' > "$$(git rev-parse --git-path hooks)/pre-commit"
 	chmod +x "$$(git rev-parse --git-path hooks)/pre-commit"
 
+notebook: $(VENV)/notebook
+	$(VENV)/bin/python -m notebook experiments/step_by_step.ipynb
+
+$(VENV)/notebook: requirements-notebook.txt $(VENV)/installed
+	@echo "Installing requirements-notebook.txt into $(VENV): 240 MB on disk"
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements.txt \
+	  --requirement requirements-notebook.txt
+	@touch $@
+
 gpu: pygpu
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-gpu.txt
 
 pygpu: $(VENV)/installed
 	@test -e "$(PYGPU)/gpuarray.cpython-311-$$(uname -m)-linux-gnu.so" || \
 	  { echo 'error: no pygpu for Python 3.11 in $(PYGPU); Debian 12: apt install python3-pygpu libgpuarray-dev;' \
-	    'other systems: README, "On a GPU"'; exit 1; }
+	    'other systems: docs/gpu.md'; exit 1; }
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements-gpu.txt Mako
 	cp -r "$(PYGPU)" "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 	$(VENV)/bin/python -c 'import pygpu'

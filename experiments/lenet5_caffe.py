@@ -10,7 +10,7 @@ import _setup  # noqa: F401  must come first: prepares Theano
 
 from experiments.common.cli import Experiment
 from experiments.common.experiment import run_script
-from nets.schedules import LinearDecay, LinearWarmUp
+from nets.schedules import DroppingDecay, InverseDecay, LinearDecay, LinearWarmUp
 
 DENSE = dict(learning_rate=LinearDecay(1e-4, begin=100, end=200), augment=True)
 
@@ -33,7 +33,20 @@ EXPERIMENT = Experiment(
         "magnitude": dict(
             learning_rate=LinearDecay(1e-3, begin=100, end=200), l2=1e-4,
             ramp=LinearWarmUp(begin=10, end=150),    # epochs between which more and more weights are pruned
-            sparsity=[67.0, 98.0, 99.8, 95.0]),# percent by layer: those of the paper's SparseVD
+            sparsity=[67.0, 98.0, 99.8, 95.0]),      # percent by layer: those of the paper's SparseVD
+        # Published are the sparsity by layer, and that the rate of the retraining is a tenth; not how many rounds.
+        "pruning": dict(
+            epochs=100, l2=2.5e-4,                   # Caffe's weight decay of 5e-4
+            learning_rate=DroppingDecay(1e-3, drop=25, begin=85, end=100),
+            retraining=LinearWarmUp(begin=25, end=100),   # 25 epochs of dense training, then 5 rounds of 15
+            sparsity=[34.0, 88.0, 92.0, 81.0]),
+        # The values of the authors' model files and of Caffe's example; 10,000 iterations are 11 epochs, 16,000 are 17.
+        "dns": dict(
+            epochs=28, batch_size=64,
+            learning_rate=InverseDecay(0.01, rate=0.0938, power=0.75, restart=11),  # 1e-4 an iteration
+            surgery=LinearWarmUp(begin=11, end=28), iterations=16000, stop=0.875,
+            c_rate=[2.0, 3.0, 4.0, 2.5]),
+        "finetune": dict(epochs=50, learning_rate=LinearDecay(1e-4, begin=0, end=50)),
     })
 
 

@@ -11,7 +11,7 @@ import _setup  # noqa: F401  must come first: prepares Theano
 
 from experiments.common.cli import Experiment
 from experiments.common.experiment import run_script
-from nets.schedules import LinearDecay, LinearWarmUp
+from nets.schedules import DroppingDecay, InverseDecay, LinearDecay, LinearWarmUp
 
 # As in LeNet-5-Caffe's script: the original has none for a dense LeNet-300-100.
 DENSE = dict(learning_rate=LinearDecay(1e-4, begin=100, end=200), augment=True)
@@ -35,7 +35,20 @@ EXPERIMENT = Experiment(
         "magnitude": dict(
             learning_rate=LinearDecay(1e-3, begin=100, end=200), l2=1e-4,
             ramp=LinearWarmUp(begin=10, end=150),    # epochs between which more and more weights are pruned
-            sparsity=[98.9, 97.2, 62.0]),# percent by layer: those of the paper's SparseVD
+            sparsity=[98.9, 97.2, 62.0]),            # percent by layer: those of the paper's SparseVD
+        # Published are the sparsity by layer, and that the rate of the retraining is a tenth; not how many rounds.
+        "pruning": dict(
+            epochs=140, l2=2.5e-4,                   # Caffe's weight decay of 5e-4
+            learning_rate=DroppingDecay(1e-3, drop=40, begin=120, end=140),
+            retraining=LinearWarmUp(begin=40, end=140),   # 40 epochs of dense training, then 5 rounds of 20
+            sparsity=[92.0, 91.0, 74.0]),
+        # The values of the authors' model files and of Caffe's example; 10,000 iterations are 11 epochs, 25,000 are 27.
+        "dns": dict(
+            epochs=38, batch_size=64,
+            learning_rate=InverseDecay(0.01, rate=0.0938, power=0.75, restart=11),  # 1e-4 an iteration
+            surgery=LinearWarmUp(begin=11, end=38), iterations=25000, stop=0.8,
+            c_rate=[5.0, 3.0, 3.0]),
+        "finetune": dict(epochs=50, learning_rate=LinearDecay(1e-4, begin=0, end=50)),
     })
 
 

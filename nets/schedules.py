@@ -6,7 +6,7 @@ back.
 
 from dataclasses import asdict, dataclass, is_dataclass, replace
 
-__all__ = ["Constant", "LinearDecay", "LinearWarmUp", "stored", "restored"]
+__all__ = ["Constant", "LinearDecay", "LinearWarmUp", "DroppingDecay", "InverseDecay", "stored", "restored"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,53 @@ class LinearWarmUp(_Stretchable):
         return (epoch - self.begin) / (self.end - self.begin)
 
 
-_KINDS = {kind.__name__: kind for kind in (Constant, LinearDecay, LinearWarmUp)}
+@dataclass(frozen=True)
+class DroppingDecay:
+    """`initial` up to epoch `drop`; from there a tenth of it, from epoch `begin` on linear to 0 at epoch `end`.
+
+    A training, and a retraining at a lower rate.
+    """
+
+    initial: float
+    drop: float
+    begin: float
+    end: float
+
+    def starting_at(self, value):
+        """The same from another first value."""
+        return replace(self, initial=value)
+
+    def stretched(self, factor):
+        """The same for `factor` times as many epochs."""
+        return replace(self, drop=self.drop * factor, begin=self.begin * factor, end=self.end * factor)
+
+    def __call__(self, epoch):
+        return self.initial if epoch < self.drop else LinearDecay(self.initial / 10, self.begin, self.end)(epoch)
+
+
+@dataclass(frozen=True)
+class InverseDecay:
+    """`initial` (1 + rate epoch)^-power, Caffe's "inv"; at epoch `restart` it begins again."""
+
+    initial: float
+    rate: float
+    power: float
+    restart: float
+
+    def starting_at(self, value):
+        """The same from another first value."""
+        return replace(self, initial=value)
+
+    def stretched(self, factor):
+        """The same for `factor` times as many epochs."""
+        return replace(self, rate=self.rate / factor, restart=self.restart * factor)
+
+    def __call__(self, epoch):
+        passed = epoch if epoch < self.restart else epoch - self.restart
+        return self.initial * (1 + self.rate * passed) ** -self.power
+
+
+_KINDS = {kind.__name__: kind for kind in (Constant, LinearDecay, LinearWarmUp, DroppingDecay, InverseDecay)}
 
 
 def stored(value):

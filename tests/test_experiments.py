@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import data
 from conftest import script
 from data import cifar
 from utils import files, results
@@ -120,23 +121,44 @@ def test_random_labels_cannot_be_predicted(run):
     assert resumed.returncode == 0 and "Resumed after epoch 2 of 2" in resumed.stdout, resumed.stderr
 
 
-@pytest.mark.skipif(not os.environ.get("SPARSEVD_SLOW_TESTS"),
-                    reason="compiling VGG-like takes minutes: SPARSEVD_SLOW_TESTS=1 runs it")
-def test_vgg_like_trains_on_a_variant_of_cifar(run, rng):
+@pytest.fixture
+def noise_for_cifar(run, rng):
+    """Files of CIFAR-10's form, in the folder `data`; their content is noise."""
     folder = run.folder / "data" / cifar.CIFAR10.records.name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in cifar.CIFAR10.records.sha256:
         records = rng.randint(0, 256, (30, 3073)).astype("uint8")
         records[:, 0] %= 10
         (folder / name).write_bytes(records.tobytes())
-    flags = ("--k", 0.0625, "--data-dir", "data", "--epochs", 1, "--batch-size", 50, "--method", "binary-dropout")
-    refused = run("vgg_like", *flags)
-    assert refused.returncode == 1 and "is not cifar-10-batches-bin's data_batch_1.bin" in refused.stderr
 
+
+def test_any_script_trains_on_cifar(run, noise_for_cifar):
+    flags = ("--dataset", "cifar10", "--data-dir", "data", "--epochs", 1, "--preprocessing", "mean-image", "--augment")
+    refused = run("lenet_300_100", *flags)
+    assert refused.returncode == 1 and "is not cifar-10-batches-bin's data_batch_1.bin" in refused.stderr
+    result = run("lenet_300_100", *flags, "--variant", "noise", "--output", "cifar")
+    assert result.returncode == 0, result.stderr
+    assert files.read_arrays(run.folder / "cifar" / "preprocessing.npz")["mean"].shape == (3, 32, 32)
+    flags_shown = json.loads((run.folder / "cifar" / "summary.json").read_text())["flags_shown"]
+    assert flags_shown == "--preprocessing mean-image --augment"
+    assert data.DATASETS["cifar10"].augmentation.flip and not data.DATASETS["mnist"].augmentation.flip
+
+
+def test_images_are_whitened(run):
+    result = run("lenet_300_100", *DIGITS, "--preprocessing", "zca", "--data-dir", "data", "--output", "zca")
+    assert result.returncode == 0, result.stderr
+    assert files.read_arrays(run.folder / "zca" / "preprocessing.npz")["whitening"].shape == (784, 784)
+    assert [path.name[:4] for path in (run.folder / "data" / "cache").iterdir()] == ["zca-"]
+
+
+@pytest.mark.skipif(not os.environ.get("SPARSEVD_SLOW_TESTS"),
+                    reason="compiling VGG-like takes minutes: SPARSEVD_SLOW_TESTS=1 runs it")
+def test_vgg_like_trains_on_a_variant_of_cifar(run, noise_for_cifar):
+    flags = ("--k", 0.0625, "--data-dir", "data", "--epochs", 1, "--batch-size", 50, "--method", "binary-dropout")
     result = run("vgg_like", *flags, "--variant", "noise", "--augment", "--output", "vgg")
     assert result.returncode == 0, result.stderr
     summary = json.loads((run.folder / "vgg" / "summary.json").read_text())
     assert summary["dataset_title"] == "cifar10 (noise)" and summary["network_title"] == "VGG-like, k = 0.0625"
     assert len(summary["weights"]) == 15 and summary["weights"]["conv1_1"] == 3 * 4 * 9
     assert "mean" in files.read_arrays(run.folder / "vgg" / "preprocessing.npz")
-    assert [path.name[:4] for path in (run.folder / "data" / "cache").iterdir()] == ["zca-"]
+    assert all(path.name.startswith("zca-") for path in (run.folder / "data" / "cache").iterdir())

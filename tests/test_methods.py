@@ -4,7 +4,10 @@ A check makes one claim. A method that fails one by design stands in EXCEPTIONS,
 """
 
 import json
+import os
+import re
 import shutil
+import tempfile
 from types import SimpleNamespace
 
 import lasagne
@@ -18,6 +21,7 @@ from lasagne.nonlinearities import rectify, softmax
 from data.augmentation import PadCropFlip
 from data.dataset import Split
 from experiments.common import cli
+from experiments.common.experiment import run as run_experiment
 from nets import kernels, methods
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.pool import MaxPool2x2Layer
@@ -35,7 +39,9 @@ EPOCHS, BATCH = 3, 20
 #: {(method, check): reason}
 EXCEPTIONS = {}
 #: Values under which a short training prunes something, but not all.
-VALUES = {"sparse-vd": dict(log_sigma2=-7.0), "magnitude": dict(ramp=LinearWarmUp(0, 2))}
+VALUES = {"sparse-vd": dict(log_sigma2=-7.0), "magnitude": dict(ramp=LinearWarmUp(0, 2)),
+          "pruning": dict(retraining=LinearWarmUp(1, 3), rounds=2, sparsity=[60.0]),
+          "dns": dict(surgery=LinearWarmUp(1, 3), c_rate=[0.5])}
 
 
 def network(method):
@@ -61,7 +67,22 @@ def data():
 def make_trainer(name, data, seed=1):
     generator = seed_generators(seed)
     method = methods.make(name, **VALUES.get(name, {}))
-    return Trainer(network(method), method, len(data.train.inputs), l2=1e-4), generator
+    net = network(method)
+    if method.needs_start:
+        start(net, method, seed)
+    return Trainer(net, method, len(data.train.inputs), l2=1e-4), generator
+
+
+def start(net, method, seed):
+    """From weights of which half are pruned."""
+    rng = np.random.RandomState(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        values = {name: param.get_value() for name, param in named_params(network(methods.make("dense"))).items()}
+        for name in values:
+            if name.endswith(".W"):
+                values[name] *= rng.uniform(size=values[name].shape) < 0.5
+        files.write_arrays(os.path.join(folder, method.starts_from), values)
+        method.start(net, Weights(folder, method.starts_from).copy_to(net), set())
 
 
 def train(trainer, generator, data, run):
@@ -113,7 +134,7 @@ def test_its_network_has_the_dense_networks_parameters(trained):
 def test_all_of_its_state_stays_finite(trained):
     for name, array in trained.final.items():
         assert np.isfinite(array).all(), name
-    assert any(name.startswith("adam/") for name in trained.final)
+    assert any(name.startswith(("adam/", "momentum/")) for name in trained.final)
     assert all(name.split("/")[0] in ("param", "adam", "noise", "method", "momentum") for name in trained.final)
 
 
@@ -161,9 +182,10 @@ def test_it_starts_from_a_dense_networks_weights(trained, data, tmp_path):
     for name, param in named_params(dense).items():
         param.set_value(rng.uniform(0.5, 1.5, param.get_value().shape).astype("float32"))
     values = {name: param.get_value() for name, param in named_params(dense).items()}
-    files.write_arrays(tmp_path / "weights.npz", values)
+    file = trained.trainer.method.starts_from
+    files.write_arrays(tmp_path / file, values)
     net = network(trained.trainer.method)
-    missing = Weights(str(tmp_path)).copy_to(net)
+    missing = Weights(str(tmp_path), file).copy_to(net)
     assert missing == list(named_params(net, training_only=True))
     assert isinstance(trained.trainer.method.start(net, missing, set()), str)
     for name, value in values.items():
@@ -214,10 +236,10 @@ def test_its_flags_have_defaults_and_are_refused_by_other_methods(name, capsys):
             argument = "--no-" + flag.option[2:] if flag.type is bool else flag.option
             changed = cli.parse(experiment(*METHODS), "", ["--method", name, argument, *value])
             assert flag.name in changed.flags
-            other = next(other for other in METHODS if flag not in METHODS[other].flags)
+            other = next(other for other in METHODS if flag.name not in [own.name for own in METHODS[other].flags])
             with pytest.raises(SystemExit):
                 cli.parse(experiment(*METHODS), "", ["--method", other, argument, *value])
-            assert f"is a flag of --method {name}" in capsys.readouterr().err
+            assert re.search(rf"is a flag of --method (\S+ or )*{name}\b", capsys.readouterr().err)
 
 
 def test_what_is_no_method_is_refused():
@@ -279,3 +301,33 @@ def test_a_sparsity_for_each_layer_or_one_for_all():
     assert methods.make("magnitude", sparsity=[50.0, 60.0]).targets(2) == [50.0, 60.0]
     with pytest.raises(UserError, match="--sparsity has 2 numbers.*each of the 3 layers"):
         methods.make("magnitude", sparsity=[50.0, 60.0]).targets(3)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].needs_start])
+def test_what_needs_weights_to_start_from_says_so(name, tmp_path):
+    options = cli.parse(experiment(*METHODS), "", ["--method", name, "--output", str(tmp_path / "run")])
+    with pytest.raises(UserError, match=f"--method {name} goes on from .*--init-from RUN, or --pretrain METHOD"):
+        run_experiment(options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_any_methods_pruned_weights_can_be_tuned(trained, data):
+    """Whatever the method was: sparsity stays exactly, pruned weights stay 0, and predictions begin where it ended."""
+    trained.trainer.set_state(trained.final, "the end")
+    files.write_arrays(trained.folder / "weights_pruned.npz", trained.trainer.pruned_weights())
+    error, counted = trained.trainer.evaluate(data.test), trained.trainer.count_layers()
+    generator = seed_generators(7)
+    method = methods.make("finetune")
+    net = network(method)
+    method.start(net, Weights(str(trained.folder), method.starts_from).copy_to(net), set())
+    tuned = Trainer(net, method, len(data.train.inputs), l2=1e-4)
+    assert tuned.evaluate(data.test) == error
+    before = tuned.pruned_weights()
+    before = {name: array.copy() for name, array in before.items()}
+    tuned.train_epoch(data.train.batches(BATCH, generator), 1e-3)
+    assert tuned.count_layers() == counted
+    for name, array in tuned.pruned_weights().items():
+        if name.endswith(".W"):
+            np.testing.assert_array_equal(array[before[name] == 0], 0)
+            assert (array != before[name]).any()
+            np.testing.assert_array_equal(tuned.weights()[name], array)

@@ -4,7 +4,9 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Flag", "positive", "seed", "size", "rate", "percent", "number", "spelled"]
+from utils.errors import UserError
+
+__all__ = ["Flag", "positive", "seed", "size", "rate", "percent", "number", "spelled", "per_layer"]
 
 
 def positive(text):
@@ -121,3 +123,16 @@ def spelled(value):
     if isinstance(value, (list, tuple)):
         return " ".join(map(spelled, value))
     return "none" if value is None else format(value, "g") if isinstance(value, float) else str(value)
+
+
+def per_layer(option, values, number):
+    """The value of each of `number` layers, from one for all or one each.
+
+    Raises
+    ------
+    UserError
+        if they are of another number; it names the option.
+    """
+    if len(values) not in (1, number):
+        raise UserError(f"{option} has {len(values)} numbers: give one, or one for each of the {number} layers")
+    return list(values) * (number // len(values))

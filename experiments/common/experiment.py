@@ -75,6 +75,9 @@ def run(options, after_epoch=None):
 def _train(options, dataset, start, after_epoch=None):
     """One training, from random weights or from those at the path `start`."""
     values, method = options.values, options.method
+    if method.needs_start and not start:
+        raise UserError(f"--method {method.name} goes on from the weights of another run: give --init-from RUN, or "
+                        "--pretrain METHOD")
     kernels.use_plain_graph(values["plain_graph"])
     generator = seed_generators(values["seed"])
     shape = dataset.train.inputs.shape[1:]
@@ -89,7 +92,7 @@ def _train(options, dataset, start, after_epoch=None):
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = ("random", "random"), None
     if start:
-        source = warm_start.Weights(start)
+        source = warm_start.Weights(start, method.starts_from)
         began = source.name, source.title
         # A run that goes on has its weights in its checkpoint.
         if not (options.resume and runs.has_checkpoint(options.folder)):

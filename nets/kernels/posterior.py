@@ -16,11 +16,11 @@ from nets.kernels.base import CppOp, InPlaceOp, in_cpp, kernel
 __all__ = ["Posterior", "PosteriorConstants", "posterior", "posterior_of_log_alpha", "PosteriorOp",
            "PosteriorGradients"]
 
-#: Of a layer's weights: theta of the kept ones and 0 for the others; the variances alpha theta^2; the sum of KL(q || p).
+#: kept : theta of the kept weights, 0 for the others. variances : alpha theta^2. kl : the sum of KL(q || p).
 Posterior = namedtuple("Posterior", "kept variances kl")
 
-#: threshold, clip, epsilon : float. pruned_noise, pruned_kl : bool, whether weights beyond the threshold have a variance
-#: and a share of the KL term. approximation : :class:`nets.kl.SigmoidApproximation`.
+#: threshold, clip, epsilon : float. pruned_noise, pruned_kl : bool, whether weights beyond the threshold have a
+#: variance and a share of the KL term. approximation : :class:`nets.kl.SigmoidApproximation`.
 PosteriorConstants = namedtuple("PosteriorConstants", "threshold clip epsilon pruned_noise pruned_kl approximation",
                                 defaults=(True, True, kl.molchanov_2017))
 

@@ -75,8 +75,8 @@ void backward(const Planes& s, T epsilon, const T* variance, const T* noise, con
 
 // What c_code calls; false with a Python exception set. In place, the mean becomes the result.
 template <bool RECTIFY, typename T>
-bool run_forward(T epsilon, bool in_place, PyArrayObject* mean, PyArrayObject* variance, PyArrayObject* noise, PyArrayObject* b,
-                 PyArrayObject** z) {
+bool run_forward(T epsilon, bool in_place, PyArrayObject* mean, PyArrayObject* variance, PyArrayObject* noise,
+                 PyArrayObject* b, PyArrayObject** z) {
     Contiguous m(mean), v(variance), n(noise), shift(b);
     if (!m.array || !v.array || !n.array || !shift.array || !same_shape(m, v) || !same_shape(m, n)
         || !fits_channels(shift, m) || !prepare_output_like(z, m, in_place))

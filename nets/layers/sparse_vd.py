@@ -71,7 +71,7 @@ class SparseVDLayer(LinearLayer):
     PRUNED_NOISE = True
     #: log alpha is clipped to [-CLIP, CLIP]; outside, its gradient is 0.
     CLIP = 8.0
-    #: Added to theta^2 and to the variance of a pre-activation, so that logarithm and square root have finite gradients.
+    #: Added to theta^2 and to a pre-activation's variance, so that logarithm and square root have finite gradients.
     EPSILON = 1e-8
 
     def __init__(self, incoming, linear, W, b, log_sigma2, nonlinearity=rectify, threshold=3.0, train_clip=True,

@@ -69,5 +69,5 @@ class LinearLayer(WeightedLayer):
     def get_output_for(self, input, effective=None, **kwargs):
         activation = self.linear(input, self.effective(self.W, effective))
         if self.b is not None:
-            activation = activation + self.b.dimshuffle("x", 0, *"x" * (activation.ndim - 2))
+            activation = activation + self.effective(self.b, effective).dimshuffle("x", 0, *"x" * (activation.ndim - 2))
         return self.nonlinearity(activation)

@@ -45,6 +45,14 @@ class Method:
         in tables; never a key
     prunes : bool
         whether sparsity and compression are shown
+    dense_class, conv_class : classes of layers
+        with the arguments of :class:`nets.layers.dense.DenseLayer` and :class:`nets.layers.conv.Conv2DLayer`
+    initial_weights : callable(shape) of an array
+        an initializer of Lasagne's; the convolutions' too, as in the authors' scripts
+    starts_from : str
+        which file of another run's folder `--init-from` and `--pretrain` take
+    needs_start : bool
+        whether random weights are refused
     flags : tuple of :class:`utils.flags.Flag`
         values that the method has
     columns : tuple of :class:`Column`
@@ -61,6 +69,11 @@ class Method:
     name = "dense"
     title = "Dense"
     prunes = False
+    dense_class = DenseLayer
+    conv_class = Conv2DLayer
+    initial_weights = Normal(0.01)
+    starts_from = "weights.npz"
+    needs_start = False
     flags = ()
     columns = ()
     before_step = None
@@ -71,16 +84,17 @@ class Method:
         if values:
             raise ValueError(f"{', '.join(values)}: no value of the method {self.name}")
 
-    # The network's layers. Ordinary ones start from N(0, 0.01^2), the convolutions too, as in the authors' scripts.
+    # The network's layers.
 
     def dense_layer(self, incoming, num_units, nonlinearity, name):
         """A fully-connected layer."""
-        return DenseLayer(incoming, num_units, W=Normal(0.01), b=Constant(0.0), nonlinearity=nonlinearity, name=name)
+        return self.dense_class(incoming, num_units, W=self.initial_weights, b=Constant(0.0), nonlinearity=nonlinearity,
+                                name=name)
 
     def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
         """A 2-d convolution."""
-        return Conv2DLayer(incoming, num_filters, filter_size, pad=pad, W=Normal(0.01), b=Constant(0.0),
-                           nonlinearity=nonlinearity, name=name)
+        return self.conv_class(incoming, num_filters, filter_size, pad=pad, W=self.initial_weights, b=Constant(0.0),
+                               nonlinearity=nonlinearity, name=name)
 
     def dropout(self, incoming, p):
         """What stands where the network has binary dropout of rate p; `incoming` itself is none."""
@@ -116,8 +130,11 @@ class Method:
         """The :class:`Group` list: what is trained, and how fast."""
         return [Group(get_all_params(net, trainable=True))]
 
-    def optimizer(self, gradients, params, learning_rate, number):
-        """The updates, a dict, that train the group of that number; Adam."""
+    def optimizer(self, gradients, params, learning_rate, number, num_examples):
+        """The updates, a dict, that train the group of that number; Adam.
+
+        The gradients are of the objective, which grows with the number of training examples.
+        """
         return kernels.adam(gradients, params, learning_rate, name=f"adam/{number}" if number else "adam")
 
     def step_updates(self, net, updates):

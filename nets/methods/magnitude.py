@@ -1,13 +1,11 @@
 """Gradual magnitude pruning: the smallest weights of each layer are masked, ever more of them as training goes on."""
 
-from lasagne.init import Constant, Normal
 from lasagne.layers import get_all_layers
 
 from nets.layers.masked import MaskedConv2DLayer, MaskedDenseLayer, MaskedLayer
 from nets.methods.base import Method
 from nets.schedules import LinearWarmUp
-from utils.errors import UserError
-from utils.flags import Flag, percent
+from utils.flags import Flag, per_layer, percent
 
 __all__ = ["Magnitude"]
 
@@ -25,20 +23,14 @@ class Magnitude(Method):
     name = "magnitude"
     title = "Magnitude pruning"
     prunes = True
+    dense_class = MaskedDenseLayer
+    conv_class = MaskedConv2DLayer
     flags = (
         Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all layers or "
                                  "one each", percent, nargs="+"),
         Flag("ramp", LinearWarmUp(10, 150)),
         Flag("refreshes", 3, None),
     )
-
-    def dense_layer(self, incoming, num_units, nonlinearity, name):
-        return MaskedDenseLayer(incoming, num_units, W=Normal(0.01), b=Constant(0.0), nonlinearity=nonlinearity,
-                                name=name)
-
-    def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
-        return MaskedConv2DLayer(incoming, num_filters, filter_size, pad=pad, W=Normal(0.01), b=Constant(0.0),
-                                 nonlinearity=nonlinearity, name=name)
 
     def before_step(self, net, step):
         every = max(1, step.steps_per_epoch // self.refreshes)
@@ -54,7 +46,4 @@ class Magnitude(Method):
 
     def targets(self, number):
         """The final sparsity of each of `number` layers, in percent."""
-        if len(self.sparsity) not in (1, number):
-            raise UserError(f"--sparsity has {len(self.sparsity)} numbers: give one, or one for each of the {number} "
-                            "layers")
-        return list(self.sparsity) * (number // len(self.sparsity))
+        return per_layer("--sparsity", self.sparsity, number)

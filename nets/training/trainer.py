@@ -109,7 +109,7 @@ class Trainer(Predictor):
         updates = OrderedDict()
         for number, group in enumerate(method.groups(net)):
             rate = self._learning_rate if group.factor == 1 else self._learning_rate * np.float32(group.factor)
-            updates.update(method.optimizer(T.grad(loss, group.params), group.params, rate, number))
+            updates.update(method.optimizer(T.grad(loss, group.params), group.params, rate, number, num_examples))
         updates.update(method.step_updates(net, updates))
         # Sums over an epoch. They stay on the device; one fetch an epoch.
         sums = [*task.sums(noisy, targets), *(term.value for term in self.terms)]

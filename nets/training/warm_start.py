@@ -18,6 +18,8 @@ class Weights:
     ----------
     path : str
         the folder of a finished run, an npz file of one, or a `.npy` file of the original repository
+    file : str
+        which one of a run's folder
 
     Attributes
     ----------
@@ -30,7 +32,7 @@ class Weights:
         if there are none, or the file is damaged.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, file="weights.npz"):
         self.path = path
         self.name, self.title = "file", "weights on disk"
         if path.endswith(".npy"):
@@ -39,9 +41,9 @@ class Weights:
             return
         folder = path if os.path.isdir(path) else os.path.dirname(path)
         if os.path.isdir(path):
-            self.path = os.path.join(path, "weights.npz")
+            self.path = os.path.join(path, file)
             if not os.path.exists(self.path):
-                raise UserError(f"{path} holds no weights.npz: it is the folder of no finished run")
+                raise UserError(f"{path} holds no {file}: it is the folder of no finished run")
         self._arrays = files.read_arrays(self.path)
         if runs.is_finished(folder):
             summary = results.read_summary(folder)
@@ -72,8 +74,7 @@ class Weights:
             found = arrays[name].shape if name in arrays else None
             optional = name in noise and (not has_noise or converted)
             if expected != found and not (optional and found is None):
-                advice = "" if expected or not self._only_trains(name) else (
-                    "; another method starts from weights_pruned.npz")
+                advice = "; another method starts from weights_pruned.npz" if self._only_trains(name, params, layers) else ""
                 raise UserError(f"{self.path} is of another network: {name} is {_shape(found)} there and "
                                 f"{_shape(expected)} here{advice}")
         for name, array in arrays.items():
@@ -89,16 +90,19 @@ class Weights:
                     "so begins by other predictions")
         return ""
 
-    def _only_trains(self, name):
-        return name.endswith((".log_sigma2", ".log_alpha"))
+    def _only_trains(self, name, params, layers):
+        """Whether a name is of a parameter that another method's layers have, and these do not."""
+        return name not in params and name.split(".")[0] in layers
 
     def _named(self, params, noise):
         if isinstance(self._arrays, dict):
             return self._arrays
         # The original's files have no names: the order tells, with or without log sigma^2.
-        names = [name.replace(".log_alpha", ".log_sigma2") for name in params]
         without = [name for name in params if name not in noise]
-        for candidates in (names, without):
+        names = [name.replace(".log_alpha", ".log_sigma2") for name in params]
+        # Theirs know no masks.
+        known = all(name in without or name.endswith(".log_sigma2") for name in names)
+        for candidates in (names, without) if known else (without,):
             if len(candidates) == len(self._arrays):
                 return dict(zip(candidates, self._arrays))
         raise UserError(f"{self.path} is of another network: it holds {len(self._arrays)} arrays, this network "

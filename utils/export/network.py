@@ -118,7 +118,7 @@ class ExportedNetwork:
         return count
 
 
-def read_run(folder, layers=None, classes=()):
+def read_run(folder, layers=None, preprocessing=None, classes=()):
     """The network of a finished run, pruned weights as 0.
 
     Parameters
@@ -126,6 +126,8 @@ def read_run(folder, layers=None, classes=()):
     folder : str
     layers : list of dict or None
         None reads the run's network.json
+    preprocessing : dict or None
+        None reads the run's preprocessing.npz
     classes : list of str
 
     Raises
@@ -136,7 +138,8 @@ def read_run(folder, layers=None, classes=()):
     if layers is None:
         layers = files.read_json(os.path.join(folder, "network.json")).get("layers")
     arrays = files.read_arrays(os.path.join(folder, "weights_pruned.npz"))
-    preprocessing = files.read_arrays(os.path.join(folder, "preprocessing.npz"))
+    if preprocessing is None:
+        preprocessing = files.read_arrays(os.path.join(folder, "preprocessing.npz"))
     return ExportedNetwork(layers, {name: np.asarray(array, np.float32) for name, array in arrays.items()},
                            {name: np.asarray(array, np.float32) for name, array in preprocessing.items()},
                            list(classes))

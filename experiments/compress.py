@@ -103,7 +103,7 @@ def compress(args):
                    disable_numparse=True))
     compression = run.summary["compression"]
     print(f"\nWeights kept: {sum(run.summary['nonzero'].values()):,} of {sum(run.summary['weights'].values()):,}, "
-          f"SparseVD's compression {'all pruned' if compression is None else tables.format_compression(compression)}")
+          f"the paper's compression {'all pruned' if compression is None else tables.format_compression(compression)}")
     print(f"Units: {'-'.join(map(str, found.units_before))}, left {'-'.join(map(str, found.units))}")
     print(f"Multiplications an image: {dense.multiplications():,}, compacted {found.network.multiplications():,}, sparse "
           f"{found.network.multiplications(sparse=True):,}")

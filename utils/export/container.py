@@ -242,7 +242,7 @@ class _Keep:
         if self._bits:
             size = 2 ** self._bits
             # No more shared values than there are weights.
-            size = min(size, max(count, 1))
+            size = min(size, max(count, 2))
             centers, chosen = coding.shared_values(values, size) if self.writing else (None, None)
             centers = self._stream.floats(size, centers)
             chosen = self._stream.symbols(count, size, chosen)

@@ -205,7 +205,7 @@ def check(layers, shapes):
         if left:
             raise ValueError(f"{', '.join(sorted(left))} is of no layer")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
         raise UserError(f"these layers are no network that can be exported: {reason}; known are chains of dense, "
                         "conv, batch_norm, max_pool, flatten and nonlinearity") from None
 
@@ -240,6 +240,8 @@ def output_shape(layer, before, left):
         else:
             filters = _lengths(layer["shape"], 3, 3)[0]
             take("W", filters, before[0], *size)
+            if math.prod((before[0], *size, *lengths)) > LARGEST:
+                raise ValueError(f"{name} is too large")
             take("b", filters, optional=True)
         return _lengths([filters, *lengths], 3, 3)
     if kind == "batch_norm":

@@ -11,7 +11,7 @@ from data.download import data_folder
 from data.preprocessing import PREPROCESSINGS
 from utils.errors import UserError
 
-__all__ = ["load", "DATASETS", "PREPROCESSINGS", "DatasetSpec", "Dataset", "Split"]
+__all__ = ["load", "load_raw", "DATASETS", "PREPROCESSINGS", "DatasetSpec", "Dataset", "Split"]
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,19 @@ def load(name, data_dir=None, preprocessing=None, random_labels=None, variant=No
         if there is no such data set, or its files are neither on disk nor to be downloaded, or not genuine, or hold
         fewer than `validation` + 1 training images.
     """
+    raw, remarks = load_raw(name, data_dir, random_labels, variant, validation)
+    spec = DATASETS[name]
+    transform = _preprocessing.fit(preprocessing or spec.preprocessing, raw.train.inputs,
+                                   os.path.join(data_folder(data_dir), "cache"))
+    return Dataset.of(raw, transform, id=name, name=f"{name} ({', '.join(remarks)})" if remarks else name,
+                      augmentation=spec.augmentation)
+
+
+def load_raw(name, data_dir=None, random_labels=None, variant=None, validation=None):
+    """The same before preprocessing: a :class:`data.dataset.Raw`, and the remarks that follow its name, a list of str."""
     if name not in DATASETS:
         raise UserError(f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}")
-    spec = DATASETS[name]
-    raw = spec.loader(data_dir, variant)
+    raw = DATASETS[name].loader(data_dir, variant)
     remarks = [variant] if variant else []
     if random_labels is not None:
         raw = with_random_labels(raw, random_labels)
@@ -90,7 +99,4 @@ def load(name, data_dir=None, preprocessing=None, random_labels=None, variant=No
     if validation:
         raw = split_for_validation(raw, validation)
         remarks.append(f"validation {validation}")
-    transform = _preprocessing.fit(preprocessing or spec.preprocessing, raw.train.inputs,
-                                   os.path.join(data_folder(data_dir), "cache"))
-    return Dataset.of(raw, transform, id=name, name=f"{name} ({', '.join(remarks)})" if remarks else name,
-                      augmentation=spec.augmentation)
+    return raw, remarks

@@ -85,7 +85,8 @@ def test_a_run_prints_a_row_an_epoch_and_the_final_table(finished):
 def test_a_run_leaves_its_files(finished):
     folder, _ = finished
     assert sorted(os.listdir(folder)) == ["checkpoint.npz", "config.json", "curves.png", "history.csv", "log.txt",
-                                          "preprocessing.npz", "summary.json", "weights.npz", "weights_pruned.npz"]
+                                          "network.json", "preprocessing.npz", "summary.json", "weights.npz",
+                                          "weights_pruned.npz"]
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     config = json.loads((folder / "config.json").read_text())
     assert config["settings"]["training"]["seed"] == 1 and len(config["settings"]["dataset"]["fingerprint"]) == 64

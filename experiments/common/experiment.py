@@ -7,6 +7,7 @@ import nets  # noqa: F401  prepares Theano
 import data
 from experiments.common import cli, status
 from nets import kernels
+from nets.describe import describe
 from nets.training import warm_start
 from nets.training.loop import fit
 from nets.training.trainer import Trainer, seed_generators
@@ -159,6 +160,7 @@ def _finish(options, run, trainer, dataset, history, completed, began):
     test, final_train = trainer.evaluate(dataset.test), trainer.evaluate(dataset.train)
     files.write_arrays(run.path("weights_pruned.npz"), trainer.pruned_weights())
     files.write_arrays(run.path("preprocessing.npz"), dataset.transform.arrays())
+    files.write_json(run.path("network.json"), {"format": runs.FORMAT, "layers": describe(trainer.net)})
     summary = {
         "format": runs.FORMAT, "experiment": options.experiment.name, "network": values["network"], "k": values["k"],
         "network_title": options.network_title, "method": method.name, "method_title": method.title,

@@ -1,12 +1,12 @@
-"""A finished run as scripts need it that go on from there: its results, method, network and data."""
+"""A finished run as scripts need it that go on from there: its results, method, network and data.
+
+Only its method and its network need Theano, which is prepared when they are asked for.
+"""
 
 import os
 
 import data
-from nets import methods
-from nets.architectures import NETWORKS
-from nets.training import warm_start
-from utils import results, runs
+from utils import export, results, runs
 from utils.compression import LayerSparsity
 from utils.errors import UserError
 
@@ -50,6 +50,7 @@ class FinishedRun:
 
     def method(self):
         """The run's method, with its values; `UserError` if this version has none of that name."""
+        from nets import methods
         try:
             return methods.make(**self.settings["method"])
         except ValueError as error:
@@ -58,19 +59,40 @@ class FinishedRun:
     def dataset(self, data_dir=None):
         """The data that the run was trained and tested on."""
         own = self.settings["dataset"]
+        return data.load(own["name"], data_dir, own.get("preprocessing"), *self._variation())
+
+    def raw_dataset(self, data_dir=None):
+        """The same before preprocessing, a :class:`data.dataset.Raw`."""
+        return data.load_raw(self.settings["dataset"]["name"], data_dir, *self._variation())[0]
+
+    def _variation(self):
+        own = self.settings["dataset"]
         seed = self.settings["training"]["seed"] if own.get("random_labels") else None
-        return data.load(own["name"], data_dir, own.get("preprocessing"), seed, own.get("variant"),
-                         own.get("validation"))
+        return seed, own.get("variant"), own.get("validation")
 
     def build(self, method, dataset=None, **keywords):
         """The run's network by a method, with weights still to be set; without a data set, for the paper's images."""
+        from nets.architectures import NETWORKS
         shape = {} if dataset is None else {"input_shape": dataset.train.inputs.shape[1:],
                                             "num_classes": dataset.num_classes}
         return NETWORKS[self.summary["network"]].build(method, k=self.summary["k"], **shape, **keywords)
 
     def trained(self, dataset=None):
         """The run's method and its network with the trained weights."""
+        from nets.training import warm_start
         method = self.method()
         net = self.build(method, dataset)
         warm_start.Weights(self.folder).copy_to(net)
         return method, net
+
+    def exported(self, data_dir=None, classes=()):
+        """The :class:`utils.export.ExportedNetwork`; of older runs too, which left no network.json."""
+        path = os.path.join(self.folder, "network.json")
+        if os.path.exists(path) and os.path.exists(os.path.join(self.folder, "preprocessing.npz")):
+            return export.read_run(self.folder, classes=classes)
+        import nets  # noqa: F401  prepares Theano
+        from nets import methods
+        from nets.describe import describe
+        dataset = self.dataset(data_dir)
+        layers = describe(self.build(methods.make("dense"), dataset))
+        return export.read_run(self.folder, layers, dataset.transform.arrays(), classes)

@@ -1,0 +1,13 @@
+"""Trained networks without Theano: made smaller, kept in one file, run by numpy, written as C and ONNX.
+
+    from utils.export import load
+    probabilities = load("network.safetensors").predict(images)
+
+Only numpy and scipy are needed here, beside what `requirements-export.txt` lists for files and other formats.
+"""
+
+from utils.export.container import load, save
+from utils.export.compact import compact
+from utils.export.network import ExportedNetwork, read_run
+
+__all__ = ["load", "save", "compact", "read_run", "ExportedNetwork"]

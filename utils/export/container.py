@@ -1,0 +1,302 @@
+"""One file for a network: architecture, preprocessing, classes, positions and values; safe to read from strangers.
+
+It is a safetensors file (a length, a JSON header, bytes) with three or four arrays of bytes:
+
+- `architecture`: layers, classes, and how numbers are kept, as JSON, deflated;
+- `code`: positions of weights and shared values, entropy-coded, see :mod:`utils.export.coding`;
+- `values`: all other numbers, float32 or float16;
+- `whitening`: half of the symmetric matrix.
+
+Nothing of it is executed, and sizes are checked before memory is taken.
+"""
+
+import json
+import math
+import os
+import zlib
+
+import numpy as np
+
+from utils import files
+from utils.errors import UserError
+from utils.export import coding
+from utils.export.network import WEIGHTED, ExportedNetwork, array_shapes, check
+from utils.export.optional import require
+
+__all__ = ["save", "load", "dumps", "loads"]
+
+FORMAT = "sparsevd 1"
+#: Larger files and architectures are refused unread.
+LARGEST_FILE, LARGEST_TEXT = 2 ** 29, 2 ** 22
+#: What nearly every architecture holds, so that deflating it begins with knowing it.
+_KNOWN = (b'{"layers":[{"kind":"input","name":"input","shape":[3,32,32]},{"kind":"conv","size":[5,5],"size":[3,3],"pad":'
+          b'[1,1],"pad":[0,0],"stride":[1,1],"nonlinearity":"identity","name":"conv1","shape":[20,24,24]},{"kind":'
+          b'"max_pool","size":[2,2],"stride":[2,2],"name":"layer2","shape":[50,4,4]},{"kind":"batch_norm","epsilon":0.001,'
+          b'"kind":"affine","name":"norm1","scale","shift"{"kind":"flatten","name":"flatten","shape":[784]},{"kind":'
+          b'"select","name":"flatten_used","shape":[400]},{"kind":"dense","nonlinearity":"rectify","name":"dense1",'
+          b'"shape":[100]},{"kind":"dense","nonlinearity":"softmax","name":"dense3","name":"dense2","shape":[10]}],'
+          b'"params":{"conv1":["W","b"],"conv2":["W","b"],"dense1":["W","b"],"dense2":["W","b"],"dense3":["W","b"]},'
+          b'"preprocessing":null,"preprocessing":["mean","whitening"],"preprocessing":["mean"],"preprocessing":[],'
+          b'"classes":["airplane","automobile"],"classes":["0","1","2","3","4","5","6","7","8","9"],"classes":10,"values":'
+          b'"float32","values":"float16","values":"5","values":"4"}')
+
+
+def save(network, path, values="float32"):
+    """Writes a network to a file and returns its size in bytes.
+
+    Parameters
+    ----------
+    network : :class:`utils.export.network.ExportedNetwork`
+        is usually compacted before
+    path : str
+    values : str
+        how numbers are kept: float32, float16, or 4 to 8: shared values of so many bits, found for each array
+    """
+    content = dumps(network, values)
+    with files.atomic_write(path) as file:
+        file.write(content)
+    return len(content)
+
+
+def load(path):
+    """The network in a file, an :class:`utils.export.network.ExportedNetwork`.
+
+    Raises
+    ------
+    UserError
+        if the file is missing, damaged, not ours, or asks for more memory than a network may.
+    """
+    try:
+        size = os.path.getsize(path)
+        if size > LARGEST_FILE:
+            raise UserError(f"{path} has {size:,} bytes, a network's file at most {LARGEST_FILE:,}")
+        with open(path, "rb") as file:
+            content = file.read(LARGEST_FILE)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); name the file of a compressed network") from None
+    return loads(content, path)
+
+
+def dumps(network, values="float32"):
+    """The file's content as bytes; see :func:`save`."""
+    if values not in coding.VALUES:
+        raise UserError(f"values={values!r} is not one of {', '.join(coding.VALUES)}")
+    layers, params = [], {}
+    for layer in network.layers:
+        layer = {key: value for key, value in layer.items() if key != "input"}
+        if _coded(layer):
+            del layer["indices"]
+        layers.append(layer)
+        prefix = f"{layer['name']}."
+        own = [name.removeprefix(prefix) for name in network.arrays if name.startswith(prefix)]
+        if own:
+            params[layer["name"]] = own
+    numbered = network.classes == [str(number) for number in range(len(network.classes))]
+    architecture = {"layers": layers, "params": params, "preprocessing": None if network.preprocessing is None else
+                    sorted(network.preprocessing), "classes": len(network.classes) if numbered else network.classes,
+                    "values": values}
+    writer, raw = coding.Writer(), []
+    keep = _Keep(writer, values, raw)
+    _walk(keep, {**architecture, "layers": network.layers}, network.arrays, network.preprocessing)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_KNOWN)
+    text = json.dumps(architecture, separators=(",", ":")).encode()
+    arrays = {"architecture": deflate.compress(text) + deflate.flush(), "code": writer.bytes()}
+    if raw:
+        arrays["values"] = b"".join(raw)
+    if "whitening" in (network.preprocessing or ()):
+        matrix = network.preprocessing["whitening"]
+        arrays["whitening"] = matrix[np.triu_indices(len(matrix))].astype(_float_type(values)).tobytes()
+    check_sum = zlib.crc32(b"".join(arrays.values()))
+    return require("safetensors.numpy").save({name: np.frombuffer(array, np.uint8) for name, array in arrays.items()},
+                                             {"format": FORMAT, "crc32": f"{check_sum:08x}"})
+
+
+def loads(content, path="this"):
+    """The network in a file's content; see :func:`load`. `path` is for the text of errors."""
+    damaged = UserError(f"{path} is damaged, or not the file of a compressed network; make it again with "
+                        "experiments/compress.py")
+    reading = require("safetensors.numpy")
+    try:
+        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+        if header["__metadata__"]["format"] != FORMAT:
+            raise UserError(f"{path} is of the format {header['__metadata__']['format']!r}, this version reads {FORMAT!r}")
+        arrays = {name: np.asarray(array).tobytes() for name, array in reading.load(content).items()}
+        order = [name for name in ("architecture", "code", "values", "whitening") if name in arrays]
+        if len(order) < len(arrays) or f"{zlib.crc32(b''.join(arrays[name] for name in order)):08x}" != \
+                header["__metadata__"]["crc32"]:
+            raise ValueError("checksum")
+        return _decoded(arrays)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except BaseException as error:
+        # The coder's panics are of no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise damaged from None
+        raise
+
+
+def _decoded(arrays):
+    inflate = zlib.decompressobj(-15, zdict=_KNOWN)
+    text = inflate.decompress(arrays["architecture"], LARGEST_TEXT)
+    if not inflate.eof:
+        raise ValueError("architecture")
+    architecture = json.loads(text)
+    layers, preprocessing, values = (architecture[name] for name in ("layers", "preprocessing", "values"))
+    if values not in coding.VALUES or not set(preprocessing or ()) <= {"mean", "whitening"}:
+        raise ValueError("values")
+    shapes = array_shapes(layers, architecture["params"])
+    keep = _Keep(coding.Reader(arrays["code"]), values, None, arrays.get("values", b""))
+    # `select` layers need their indices before the layers can be checked; their shapes are checked first.
+    check([_with_indices(layer) for layer in layers], shapes)
+    _walk(keep, architecture, shapes, preprocessing)
+    classes = architecture["classes"]
+    if isinstance(classes, int):
+        classes = [str(number) for number in range(layers[-1]["shape"][0])]
+    if not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes")
+    if preprocessing is not None:
+        shape = layers[0]["shape"]
+        preprocessing = {"mean": keep.found["mean"]} if "mean" in preprocessing else {}
+        if "whitening" in architecture["preprocessing"]:
+            pixels = math.prod(shape)
+            half = np.frombuffer(arrays["whitening"], _float_type(values)).astype(np.float32)
+            if len(half) != pixels * (pixels + 1) // 2:
+                raise ValueError("whitening")
+            matrix = np.zeros((pixels, pixels), np.float32)
+            rows, columns = np.triu_indices(pixels)
+            matrix[rows, columns] = matrix[columns, rows] = half
+            preprocessing["whitening"] = matrix
+    return ExportedNetwork(layers, {name: keep.found[name] for name in shapes}, preprocessing, list(classes))
+
+
+def _with_indices(layer):
+    """The layer, with a stand-in for indices that the code holds."""
+    if layer["kind"] != "select" or "indices" in layer:
+        return layer
+    if not 0 < layer["shape"][0] <= LARGEST_TEXT:
+        raise ValueError("select")
+    return {**layer, "indices": [0] * layer["shape"][0]}
+
+
+def _coded(layer):
+    return layer["kind"] == "select" and sorted(set(layer["indices"])) == list(layer["indices"])
+
+
+def _float_type(values):
+    return "<f4" if values == "float32" else "<f2"
+
+
+def _walk(keep, architecture, given, preprocessing):
+    """Writes or reads all numbers of a network, in one order.
+
+    `given` are the arrays when writing, their shapes when reading; the results are in `keep.found`.
+    """
+    layers = architecture["layers"]
+    width = layers[0]["shape"][-1]
+    if "mean" in (preprocessing or ()):
+        keep.image("mean", preprocessing["mean"] if keep.writing else tuple(layers[0]["shape"]))
+    for previous, layer in zip(layers, layers[1:]):
+        if len(previous["shape"]) > 1:
+            width = previous["shape"][-1]
+        if layer["kind"] == "select" and (_coded(layer) if keep.writing else "indices" not in layer):
+            keep.selection(layer, previous["shape"][0], width)
+        for param in architecture["params"].get(layer["name"], ()):
+            name = f"{layer['name']}.{param}"
+            if layer["kind"] in WEIGHTED and param == "W":
+                keep.weights(name, given[name], layer["kind"] == "dense")
+            else:
+                keep.numbers(name, given[name])
+
+
+class _Keep:
+    """Writes numbers in one of the ways of `coding.VALUES`, or reads them into `found`."""
+
+    def __init__(self, stream, values, raw, content=b""):
+        self._stream, self._raw, self._content = stream, raw, content
+        self._type = None if values.isdigit() else _float_type(values)
+        self._bits = int(values) if values.isdigit() else None
+        self.writing = raw is not None
+        self.found = {}
+
+    def selection(self, layer, count, width):
+        flags = None
+        if self.writing:
+            flags = np.isin(np.arange(count), layer["indices"])
+        found = self._stream.flags(count, width, flags)
+        if not self.writing:
+            layer["indices"] = np.flatnonzero(found).tolist()
+
+    def weights(self, name, array, dense):
+        """`array` is the array when writing, its shape when reading; the same holds below."""
+        outputs_first = None
+        if self.writing:
+            outputs_first = array.T if dense else array
+            outputs_first = outputs_first.reshape(outputs_first.shape[0], outputs_first.shape[1], -1)
+            shape = array.shape
+        else:
+            shape = array
+        outputs, inputs, places = (shape[1], shape[0], 1) if dense else (shape[0], shape[1], math.prod(shape[2:]))
+        mask = self._stream.positions(outputs, inputs, places, None if outputs_first is None else outputs_first != 0)
+        count = int(np.count_nonzero(mask))
+        values = outputs_first[mask] if self.writing else None
+        if self._bits:
+            size = 2 ** self._bits
+            # No more shared values than there are weights.
+            size = min(size, max(count, 2))
+            centers, chosen = coding.shared_values(values, size) if self.writing else (None, None)
+            centers = self._stream.floats(size, centers)
+            chosen = self._stream.symbols(count, size, chosen)
+            values = centers[chosen]
+        else:
+            values = self._plain(count, values)
+        if not self.writing:
+            found = np.zeros(mask.shape, np.float32)
+            found[mask] = values
+            found = found.reshape(outputs, -1)
+            self.found[name] = np.ascontiguousarray(found.T) if dense else found.reshape(shape)
+
+    def numbers(self, name, array, steps=None):
+        """Biases and the like; shared values are equally spaced, as there are too few for finding better ones."""
+        shape = array.shape if self.writing else array
+        if self._bits:
+            levels, lowest, step = self._levels(array, min(self._bits + 1, 8))
+            found = self._stream.symbols(math.prod(shape), 2 ** min(self._bits + 1, 8), levels)
+            self.found[name] = (lowest + step * found).astype(np.float32).reshape(shape)
+        else:
+            self.found[name] = self._plain(math.prod(shape), array).reshape(shape)
+
+    def image(self, name, array):
+        """The mean image: differences from the pixel on the left."""
+        shape = array.shape if self.writing else array
+        if not self._bits:
+            return self.numbers(name, array)
+        size = 2 ** self._bits
+        levels, lowest, step = self._levels(array, self._bits)
+        symbols = None if levels is None else np.diff(levels, prepend=0) % size
+        found = np.cumsum(self._stream.symbols(math.prod(shape), size, symbols)) % size
+        self.found[name] = (lowest + step * found).astype(np.float32).reshape(shape)
+
+    def _levels(self, array, bits):
+        """Equally spaced levels from the lowest value on: their numbers (None when reading), lowest and step."""
+        limits = None
+        if self.writing:
+            limits = np.array([array.min(), array.max()], np.float16)
+        lowest, highest = self._stream.floats(2, limits)
+        step = (highest - lowest) / np.float32(2 ** bits - 1)
+        if not self.writing:
+            return None, lowest, step
+        if step == 0:
+            return np.zeros(array.size, np.int32), lowest, step
+        levels = np.clip(np.rint((array.ravel() - lowest) / step), 0, 2 ** bits - 1).astype(np.int32)
+        return levels, lowest, step
+
+    def _plain(self, count, values):
+        if self.writing:
+            values = np.asarray(values).astype(self._type).ravel()
+            self._raw.append(values.tobytes())
+            return values.astype(np.float32)
+        size = count * np.dtype(self._type).itemsize
+        found, self._content = np.frombuffer(self._content[:size], self._type), self._content[size:]
+        if len(found) != count:
+            raise ValueError("values")
+        return found.astype(np.float32)

@@ -1,6 +1,7 @@
 # make demo   train LeNet-300-100 on a data set that needs no download, and print the result table
 # make test   run the tests
 # make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (README, "On a GPU"); a download of 1 GB
+# make export add what files of compressed networks, ONNX models and their tests need
 # make pygpu  add pygpu alone, for a CUDA of your own or for OpenCL
 # All install what they need into .venv the first time.
 
@@ -9,7 +10,7 @@ VENV := .venv
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test gpu pygpu clean
+.PHONY: demo test gpu pygpu export clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +32,9 @@ pygpu: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements-gpu.txt Mako
 	cp -r "$(PYGPU)" "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 	$(VENV)/bin/python -c 'import pygpu'
+
+export: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-export.txt
 
 $(VENV)/installed: requirements.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

@@ -4,6 +4,7 @@
 # make hook   have git run `make check` before each commit
 # make notebook  open the method in one sitting, experiments/step_by_step.ipynb, in a browser (adds Jupyter to .venv)
 # make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (docs/gpu.md); a download of 1 GB
+# make export add what files of compressed networks, ONNX models and their tests need
 # make pygpu  add pygpu alone, for a CUDA of your own or for OpenCL
 # All install what they need into .venv the first time.
 
@@ -13,7 +14,7 @@ PYTHON_FOLDER := .python
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test check hook notebook gpu pygpu clean
+.PHONY: demo test check hook notebook export gpu pygpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -56,6 +57,9 @@ pygpu: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --constraint requirements-gpu.txt Mako
 	cp -r "$(PYGPU)" "$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"
 	$(VENV)/bin/python -c 'import pygpu'
+
+export: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --requirement requirements-export.txt
 
 $(VENV)/installed: requirements.txt
 	@python=$$(PYTHON="$(PYTHON)" sh utils/find_python.sh $(PYTHON_FOLDER)) && \

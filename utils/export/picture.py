@@ -15,7 +15,8 @@ def read_picture(path, input_shape):
     """A picture's pixels, uint8, of a network's `input_shape`, (channels, rows, columns).
 
     One channel: what is drawn, dark on bright paper or bright on dark, becomes bright on black, fills 5/7 of the image, and
-    has its centre of mass in the middle, as MNIST's digits do. Three channels: the picture is only scaled.
+    has its centre of mass in the middle, as MNIST's digits do. Three channels: the picture is only scaled. Pictures of the
+    network's own size are taken as they are.
 
     Raises
     ------
@@ -35,6 +36,8 @@ def read_picture(path, input_shape):
         raise UserError(f"{path} does not exist: name a picture") from None
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} is no picture that can be read ({error})") from None
+    if (picture.height, picture.width) == (rows, columns):
+        return np.asarray(picture).reshape(rows, columns, channels).transpose(2, 0, 1)
     if channels != 1:
         return np.asarray(picture.resize((columns, rows), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
     drawn = _bright_on_black(np.asarray(picture, np.float64), path)

@@ -240,13 +240,13 @@ class _Keep:
         count = int(np.count_nonzero(mask))
         values = outputs_first[mask] if self.writing else None
         if self._bits:
-            size = 2 ** self._bits
-            # No more shared values than there are weights.
-            size = min(size, max(count, 2))
-            centers, chosen = coding.shared_values(values, size) if self.writing else (None, None)
-            centers = self._stream.floats(size, centers)
-            chosen = self._stream.symbols(count, size, chosen)
-            values = centers[chosen]
+            if count:
+                most = 2 ** self._bits
+                centers = self._stream.shared(most, coding.shared_values(values, most) if self.writing else None)
+                chosen = coding.nearest(centers.astype(np.float64), values) if self.writing else None
+                values = centers[self._stream.symbols(count, max(len(centers), 2), chosen)]
+            else:
+                values = np.empty(0, np.float32)
         else:
             values = self._plain(count, values)
         if not self.writing:
@@ -255,7 +255,7 @@ class _Keep:
             found = found.reshape(outputs, -1)
             self.found[name] = np.ascontiguousarray(found.T) if dense else found.reshape(shape)
 
-    def numbers(self, name, array, steps=None):
+    def numbers(self, name, array):
         """Biases and the like; shared values are equally spaced, as there are too few for finding better ones."""
         shape = array.shape if self.writing else array
         if self._bits:
@@ -266,15 +266,17 @@ class _Keep:
             self.found[name] = self._plain(math.prod(shape), array).reshape(shape)
 
     def image(self, name, array):
-        """The mean image: differences from the pixel on the left."""
+        """The mean image: what a pixel differs from its neighbours, on the left and above; a bit less will do."""
         shape = array.shape if self.writing else array
         if not self._bits:
             return self.numbers(name, array)
-        size = 2 ** self._bits
-        levels, lowest, step = self._levels(array, self._bits)
-        symbols = None if levels is None else np.diff(levels, prepend=0) % size
-        found = np.cumsum(self._stream.symbols(math.prod(shape), size, symbols)) % size
-        self.found[name] = (lowest + step * found).astype(np.float32).reshape(shape)
+        bits = min(self._bits, 7) - 1
+        levels, lowest, step = self._levels(array, bits)
+        if self.writing:
+            levels = np.diff(np.diff(levels.reshape(shape), axis=-2, prepend=0), axis=-1, prepend=0).ravel() % 2 ** bits
+        found = self._stream.symbols(math.prod(shape), 2 ** bits, levels).reshape(shape).astype(np.int64)
+        found = found.cumsum(axis=-1).cumsum(axis=-2) % 2 ** bits
+        self.found[name] = (lowest + step * found).astype(np.float32)
 
     def _levels(self, array, bits):
         """Equally spaced levels from the lowest value on: their numbers (None when reading), lowest and step."""

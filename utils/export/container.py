@@ -117,7 +117,10 @@ def loads(content, path="this"):
                         "experiments/compress.py")
     reading = require("safetensors.numpy")
     try:
-        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+        length = int.from_bytes(content[:8], "little")
+        if length > LARGEST_TEXT:
+            raise ValueError("header")
+        header = json.loads(content[8:8 + length])
         if header["__metadata__"]["format"] != FORMAT:
             raise UserError(f"{path} is of the format {header['__metadata__']['format']!r}, this version reads {FORMAT!r}")
         arrays = {name: np.asarray(array).tobytes() for name, array in reading.load(content).items()}
@@ -147,7 +150,7 @@ def _decoded(arrays):
     shapes = array_shapes(layers, architecture["params"])
     keep = _Keep(coding.Reader(arrays["code"]), values, None, arrays.get("values", b""))
     # `select` layers need their indices before the layers can be checked; their shapes are checked first.
-    check([_with_indices(layer) for layer in layers], shapes)
+    check(_with_indices(layers), shapes)
     _walk(keep, architecture, shapes, preprocessing)
     classes = architecture["classes"]
     if isinstance(classes, int):
@@ -169,13 +172,17 @@ def _decoded(arrays):
     return ExportedNetwork(layers, {name: keep.found[name] for name in shapes}, preprocessing, list(classes))
 
 
-def _with_indices(layer):
-    """The layer, with a stand-in for indices that the code holds."""
-    if layer["kind"] != "select" or "indices" in layer:
-        return layer
-    if not 0 < layer["shape"][0] <= LARGEST_TEXT:
-        raise ValueError("select")
-    return {**layer, "indices": [0] * layer["shape"][0]}
+def _with_indices(layers):
+    """The layers, with stand-ins for indices that the code holds."""
+    found, left = [], LARGEST_TEXT
+    for previous, layer in zip([None, *layers], layers):
+        if layer["kind"] == "select" and "indices" not in layer:
+            left -= max(previous["shape"][0], layer["shape"][0])
+            if layer["shape"][0] < 1 or left < 0:
+                raise ValueError("select")
+            layer = {**layer, "indices": [0] * layer["shape"][0]}
+        found.append(layer)
+    return found
 
 
 def _coded(layer):

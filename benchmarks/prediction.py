@@ -3,8 +3,8 @@
     python benchmarks/prediction.py results/RUN                     one image, and 100
     python benchmarks/prediction.py results/RUN --threads 2         ONNX Runtime on two threads; C is single-threaded
 
-All forms are timed in turn, again and again, and medians are shown, so that other load hits all of them alike. The C file
-is compiled by `cc -O3 -march=native`. Needs requirements-export.txt.
+All forms are timed in turn, again and again, and medians are shown, so that other load hits all of them alike. The C
+file is compiled by `cc -O3 -march=native`. Needs requirements-export.txt.
 """
 
 import argparse
@@ -55,7 +55,8 @@ def main():
     base = "ONNX Runtime, dense"
     print(tabulate([(name, *(value for number in times for value in (
         f"{1e6 * times[number][name]:.1f}", f"{times[number][base] / times[number][name]:.1f}x"))) for name in forms],
-        ("Form", "1 image, us", "Ratio", "100 images, us", "Ratio"), colalign=("left", *["right"] * 4), disable_numparse=True))
+        ("Form", "1 image, us", "Ratio", "100 images, us", "Ratio"), colalign=("left", *["right"] * 4),
+        disable_numparse=True))
 
 
 def session(network, threads):
@@ -63,7 +64,8 @@ def session(network, threads):
     runtime = require("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    found = runtime.InferenceSession(onnx_model(network).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = runtime.InferenceSession(onnx_model(network).SerializeToString(), options,
+                                     providers=["CPUExecutionProvider"])
     return lambda images: found.run(None, {"images": images})[0]
 
 

@@ -122,7 +122,7 @@ def loads(content, path="this"):
             raise ValueError("header")
         header = json.loads(content[8:8 + length])
         if header["__metadata__"]["format"] != FORMAT:
-            raise UserError(f"{path} is of the format {header['__metadata__']['format']!r}, this version reads {FORMAT!r}")
+            raise UserError(f"it is of the format {header['__metadata__']['format']!r}, this version reads {FORMAT!r}")
         arrays = {name: np.asarray(array).tobytes() for name, array in reading.load(content).items()}
         order = [name for name in ("architecture", "code", "values", "whitening") if name in arrays]
         if len(order) < len(arrays) or f"{zlib.crc32(b''.join(arrays[name] for name in order)):08x}" != \

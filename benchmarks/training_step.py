@@ -48,7 +48,6 @@ WIDTHS = {"vgg-like": 0.25}     # k, 1 of the others
 def measure(network, method, without, steps):
     """Trains on random images; prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s."""
     import nets  # noqa: F401
-    import numpy as np
     from data.dataset import Split
     from nets import kernels, methods
     from nets.architectures import NETWORKS
@@ -63,7 +62,8 @@ def measure(network, method, without, steps):
     batch = Split(images, labels)
     began = time.perf_counter()
     with left_out.get(without) or kernels.plain(without):
-        trainer = Trainer(NETWORKS[network].build(method, k=WIDTHS.get(network, 1.0)), method, num_examples=peers.NUM_EXAMPLES)
+        trainer = Trainer(NETWORKS[network].build(method, k=WIDTHS.get(network, 1.0)), method,
+                          num_examples=peers.NUM_EXAMPLES)
     weights = [1.0] * len(trainer.terms)
     trainer.train_epoch([(images, labels)], peers.RATE, weights)
     compilation = time.perf_counter() - began
@@ -86,15 +86,18 @@ def blas_rate(size=2000, repetitions=10):
     import numpy as np
     import theano
     import theano.tensor as T
+    from threadpoolctl import threadpool_limits
 
     left, right = (theano.shared(np.ones((size, size), "float32")) for _ in range(2))
     product = theano.shared(np.zeros((size, size), "float32"))
     multiply = theano.function([], updates=[(product, T.dot(left, right))])
     seconds = []
-    for _ in range(WARM_UP + repetitions):
-        began = time.perf_counter()
-        multiply()
-        seconds.append(time.perf_counter() - began)
+    # The project's BLAS has one thread, beside OpenMP's.
+    with threadpool_limits(os.cpu_count(), "blas"):
+        for _ in range(WARM_UP + repetitions):
+            began = time.perf_counter()
+            multiply()
+            seconds.append(time.perf_counter() - began)
     return 2 * size ** 3 / np.median(seconds[WARM_UP:]) / 1e9
 
 

@@ -209,7 +209,13 @@ def check_device(flags):
 
 
 def _trial(*options, device=None):
-    """Runs :mod:`nets.training.trial_step` in a process of its own, which a driver may bring down; its arrays and its line."""
+    """Runs :mod:`nets.training.trial_step` in a process of its own, which a driver may bring down.
+
+    Returns
+    -------
+    tuple
+        its arrays and its line
+    """
     environment = dict(os.environ)
     if device:
         environment["THEANO_FLAGS"] = f"{environment.get('THEANO_FLAGS', '')},device={device}".lstrip(",")

@@ -198,8 +198,8 @@ def draw_weights(folder):
     figure = Figure(figsize=(2.6 * PANELS, 5.4 * len(found)), layout="constrained")
     for part, path in zip(np.atleast_1d(figure.subfigures(len(found), 1)), found):
         settings = runs.read_config(os.path.dirname(path))["settings"]
-        part.suptitle(f"{settings['network_title']}, {settings['dataset']['title']}: the first filters, a piece of the first dense layer "
-                      "(white: pruned)")
+        part.suptitle(f"{settings['network_title']}, {settings['dataset']['title']}: the first filters, "
+                      "a piece of the first dense layer (white: pruned)")
         kept = pictures.kept(path)
         epochs = pictures.thinned(list(kept), PANELS)
         for row, (name, layout) in zip(part.subplots(2, PANELS, squeeze=False),

@@ -34,6 +34,7 @@ EXPERIMENT = Experiment(
             train_clip=False),                       # but not left out in training
         "dense": DENSE,
         "binary-dropout": DENSE,
+        # As the LeNets; untried.
         "finetune": dict(epochs=50, learning_rate=LinearDecay(1e-4, begin=0, end=50)),
     })
 

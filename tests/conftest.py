@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,20 @@ def _make_c_thunk(self, node, storage_map, compute_map, no_recycling, impl=None)
 # Of Theano's own, these have no Python code, or none that works with this numpy, or slow one.
 for _operation in (BaseCorrMM, Pool, MaxPoolGrad, mrg_uniform):
     _operation.make_thunk = _make_c_thunk
+
+
+#: What a test module has in it that compiles C++ code, or starts a program that does.
+COMPILES = re.compile(r"theano\.function\(|Trainer\(|Predictor\(|trial_step|subprocess|run_script|\bscript\("
+                      r"|\bevaluate\b|reproduction\.run|common\.experiment import")
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests of modules that compile: `make check` leaves them out."""
+    modules = {item.path for item in items}
+    compiling = {path for path in modules if COMPILES.search(path.read_text(encoding="utf-8"))}
+    for item in items:
+        if item.path in compiling or "trainer" in item.fixturenames:
+            item.add_marker("compiles")
 
 
 @pytest.fixture

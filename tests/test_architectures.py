@@ -56,7 +56,8 @@ def test_all_methods_predict_the_same_from_the_same_weights(build, shape, rng, f
     images = rng.normal(size=(3, *shape))
     x = T.tensor4()
     values, outputs = None, []
-    for build_method in (METHODS["dense"], METHODS["binary-dropout"], lambda: methods.make("sparse-vd", threshold=np.inf)):
+    for build_method in (METHODS["dense"], METHODS["binary-dropout"],
+                         lambda: methods.make("sparse-vd", threshold=np.inf)):
         net = build(build_method())
         params = named_params(net, training_only=False)
         if values is None:

@@ -1,4 +1,4 @@
-"""utils/theano_setup/cudnn_compat.h: against a small cuDNN of the test's own, and against the real headers where they are."""
+"""utils/theano_setup/cudnn_compat.h: against a small cuDNN of the test's own, and the real headers where they are."""
 
 import os
 import subprocess

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -66,7 +65,7 @@ def test_what_a_gpu_lacks(monkeypatch):
     monkeypatch.setattr(gpu, "find_cudnn", lambda flags=None: (None, None))
     for_cpu, for_cuda = checks(doctor.check_gpu, {}), checks(doctor.check_gpu, {"device": "cuda"})
     assert {check.good for check in for_cpu.values()} == {None}
-    for part, advice in [("pygpu", "On a GPU"), ("driver", "NVIDIA's driver"), ("NVRTC", "requirements-gpu.txt"),
+    for part, advice in [("pygpu", "docs/gpu.md"), ("driver", "NVIDIA's driver"), ("NVRTC", "requirements-gpu.txt"),
                          ("cuBLAS", "requirements-gpu.txt")]:
         assert for_cuda[part].good is False and advice in for_cuda[part].text
     # Slower without, but it works.

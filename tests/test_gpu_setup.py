@@ -170,7 +170,8 @@ def test_the_loaders_libraries_are_found_with_their_path():
 
 
 @pytest.mark.parametrize("missing, advice", [
-    ("pygpu", "On a GPU"), ("cuda", "driver"), ("nvrtc", "requirements-gpu.txt"), ("cublas", "requirements-gpu.txt")])
+    ("pygpu", "docs/gpu.md"), ("cuda", "driver"), ("nvrtc", "requirements-gpu.txt"),
+    ("cublas", "requirements-gpu.txt")])
 def test_what_is_missing_is_said_in_one_line(monkeypatch, missing, advice):
     monkeypatch.setattr(gpu, "pygpu_problem", lambda: "pygpu is bad" if missing == "pygpu" else None)
     monkeypatch.setattr(gpu, "find_library", lambda name, flags: None if name == missing else "/some/path")

@@ -8,7 +8,8 @@ import pytest
 from conftest import ROOT
 
 #: What a folder may import of the project; the longest name that fits counts.
-ALLOWED = {"experiments": ("experiments", "nets", "data", "utils"), "benchmarks": ("experiments", "nets", "data", "utils"),
+ALLOWED = {"experiments": ("experiments", "nets", "data", "utils"),
+           "benchmarks": ("experiments", "nets", "data", "utils"),
            "nets": ("nets", "utils"), "nets.kernels": ("nets.kernels", "nets.kl", "utils"), "data": ("data", "utils"),
            "utils": ("utils",)}
 
@@ -44,7 +45,8 @@ def test_imports_go_downwards(path):
 
 @pytest.mark.parametrize("path", ["utils/runs.py", "utils/results.py", "utils/tables.py", "utils/files.py",
                                   "utils/export/__init__.py", "utils/export/c_file.py", "utils/export/onnx.py",
-                                  "utils/export/picture.py", "utils/export/torch_state.py", "experiments/paper_tables.py"])
+                                  "utils/export/picture.py", "utils/export/torch_state.py",
+                                  "experiments/paper_tables.py", "experiments/results_page.py"])
 def test_tables_of_finished_runs_need_no_theano(path):
     """Not in their own imports, nor in those of the modules that they import."""
     waiting, seen = [path], set()

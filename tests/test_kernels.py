@@ -131,7 +131,8 @@ def test_gradients_are_finite_differences(name):
     if not number:
         pytest.skip("has no gradients")
     outputs = compiled(name)(*values)
-    directions = [rng.normal(size=value.shape) * (place not in operation.constant) for place, value in enumerate(values)]
+    directions = [rng.normal(size=value.shape) * (place not in operation.constant)
+                  for place, value in enumerate(values)]
     varied = [direction for place, direction in enumerate(directions) if place not in operation.constant]
     expected = sum(np.sum(gradient * direction) for gradient, direction in zip(outputs[-number:], varied, strict=True))
     step = 1e-7

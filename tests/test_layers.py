@@ -131,7 +131,8 @@ def test_biases_can_be_left_out(kind_of_layer, rng, evaluate):
     names = [name for name in named_params(with_biases) if name != "layer.b"]
     layer = kind_of_layer.make((None, *kind_of_layer.shape[1:]), b=None)
     assert list(named_params(layer)) == names
-    for param, value in zip(layer.get_params(), (param for param in with_biases.get_params() if param != with_biases.b)):
+    for param, value in zip(layer.get_params(),
+                            (param for param in with_biases.get_params() if param != with_biases.b)):
         param.set_value(value.get_value())
     if is_random(layer):
         layer.noise = with_biases.noise = GivenNoise(rng.normal(size=(kind_of_layer.shape[0], *layer.output_shape[1:]))

@@ -1,4 +1,4 @@
-"""Checks that every method passes, on a network with a convolution, batch normalization, pooling, dropout and dense layers.
+"""Checks that every method passes, on a network with convolution, batch normalization, pooling, dropout, dense layers.
 
 A check makes one claim. A method that fails one by design stands in EXCEPTIONS, with the reason.
 """
@@ -41,7 +41,8 @@ EXCEPTIONS = {}
 #: Values under which a short training prunes something, but not all.
 VALUES = {"sparse-vd": dict(log_sigma2=-7.0), "magnitude": dict(ramp=LinearWarmUp(0, 2)),
           "pruning": dict(retraining=LinearWarmUp(1, 3), rounds=2, sparsity=[60.0]),
-          "dns": dict(surgery=LinearWarmUp(1, 3), c_rate=[0.5])}
+          "dns": dict(surgery=LinearWarmUp(1, 3), c_rate=[0.5]),
+          "l0": dict(spread=2.0), "sws": dict(zero_share=0.5, tau=0.001, span=[-0.4, 0.4], deviation=0.1)}
 
 
 def network(method):

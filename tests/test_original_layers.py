@@ -98,7 +98,8 @@ def differences(function, arguments, position, step=1e-6):
 
 def test_nothing_but_kl_acts_on_a_pruned_filters_weight(float64, rng, graph, evaluate):
     """In dense layers, the noise does."""
-    for make, geometry, shape, acts in ((SparseVDConv2DLayer, dict(num_filters=2, filter_size=3), (None, 1, 5, 5), False),
+    for make, geometry, shape, acts in ((SparseVDConv2DLayer, dict(num_filters=2, filter_size=3), (None, 1, 5, 5),
+                                         False),
                                         (SparseVDDenseLayer, dict(num_units=2), (None, 9), True)):
         lasagne.random.set_rng(np.random.RandomState(1))
         layer = make(shape, W=lasagne.init.Constant(0.5), log_sigma2=lasagne.init.Constant(4.0), **geometry)

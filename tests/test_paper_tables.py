@@ -72,17 +72,35 @@ def test_a_damaged_summary_is_named(tmp_path):
         results.collect(str(tmp_path))
 
 
-def test_the_readme_shows_what_the_command_prints(tmp_path):
+@pytest.fixture
+def printed(tmp_path):
+    """What the command prints from the runs that are committed."""
     listed = subprocess.run(["git", "ls-files", "--", "results"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode or not listed.stdout:
         pytest.skip("which runs are the project's is known in a git checkout only")
     for path in listed.stdout.split():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(os.path.join(ROOT, path), tmp_path / path)
-    printed = tables("--results", tmp_path / "results", "--format", "github").stdout
-    with open(os.path.join(ROOT, "README.md")) as file:
-        readme = file.read()
-    assert printed.count("**") == 8 and all(table.strip() in readme for table in re.split(r"^\*\*", printed)[1:])
+    return tables("--results", tmp_path / "results", "--format", "github").stdout
+
+
+def read(*path):
+    with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_the_page_of_results_shows_what_the_command_prints(printed):
+    page = read("docs", "results.md")
+    assert printed.count("**") == 8 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
+
+
+def test_the_readmes_result_is_lines_of_what_the_command_prints(printed):
+    def rows(text):
+        """Lines of tables without their padding, which depends on the other lines."""
+        return [re.sub(r" +|-+", lambda found: found.group()[0], line) for line in text.split("\n") if line[:1] == "|"]
+    result, = re.findall(r"^## Result\n(.*?)^## ", read("README.md"), re.M | re.S)
+    header, line, *shown = rows(result)
+    assert 6 <= len(shown) <= 8 and {header, line, *shown} <= set(rows(printed))
 
 
 def test_random_labels_have_a_table_of_accuracies(tmp_path):

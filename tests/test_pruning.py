@@ -1,17 +1,14 @@
 """Pruning in rounds."""
 
-import lasagne
 import numpy as np
 import pytest
-import theano
-import theano.tensor as T
 from lasagne.layers import InputLayer
 from lasagne.nonlinearities import softmax
 
 from nets import methods
 from nets.methods.base import Step
 from nets.methods.pruning import prune
-from nets.schedules import Constant, DroppingDecay, LinearWarmUp
+from nets.schedules import DroppingDecay, LinearWarmUp
 from nets.training.trainer import Trainer, seed_generators
 
 

@@ -23,7 +23,8 @@ def values(rng):
 @pytest.mark.parametrize("threshold", [3.0, 0.0])
 def test_noisy_output_is_numpys(values, rng, float64, evaluate, train_clip, threshold, graph):
     A, noise = T.matrix(), T.matrix()
-    layer = SparseVDDenseLayer((None, 6), noise=GivenNoise(noise), num_units=4, train_clip=train_clip, threshold=threshold,
+    layer = SparseVDDenseLayer((None, 6), noise=GivenNoise(noise), num_units=4, train_clip=train_clip,
+                               threshold=threshold,
                              nonlinearity=None, **values)
     inputs, eps = rng.normal(size=(5, 6)), rng.normal(size=(5, 4))
     found = evaluate(layer.get_output_for(A), {A: inputs, noise: eps})
@@ -149,7 +150,8 @@ def test_both_parameterizations_are_the_same_posterior_to_begin_with(values, rng
     inputs, eps = rng.normal(size=(5, 6)), rng.normal(size=(5, 4))
     found = []
     for parameterization in ("additive", "multiplicative"):
-        layer = SparseVDDenseLayer((None, 6), noise=GivenNoise(noise), num_units=4, parameterization=parameterization, **values)
+        layer = SparseVDDenseLayer((None, 6), noise=GivenNoise(noise), num_units=4, parameterization=parameterization,
+                                   **values)
         outputs = [layer.get_output_for(A, deterministic=deterministic), layer.get_kl(), layer.get_mask()]
         found.append(evaluate(outputs, {A: inputs, noise: eps}))
     for additive, multiplicative in zip(*found):
@@ -162,7 +164,8 @@ def test_multiplicative_noise_goes_with_theta_and_additive_noise_does_not(float6
     A, eps, W, log_alpha = 0.7, 1.3, 0.4, -0.5
     gradients = {}
     for parameterization in ("additive", "multiplicative"):
-        layer = SparseVDDenseLayer((None, 1), noise=GivenNoise([[eps]]), num_units=1, W=np.array([[W]]), nonlinearity=None,
+        layer = SparseVDDenseLayer((None, 1), noise=GivenNoise([[eps]]), num_units=1, W=np.array([[W]]),
+                                   nonlinearity=None,
                                  log_sigma2=np.array([[log_alpha + np.log(W ** 2 + 1e-8)]]),
                                  parameterization=parameterization)
         gradients[parameterization] = evaluate(T.grad(T.sum(layer.get_output_for(T.constant([[A]]))), layer.W)).item()

@@ -77,7 +77,8 @@ def test_next_to_the_threshold_all_agree(rng):
     """What rounding decides is decided once: counts, saved weights and predictions of the dense net that holds them."""
     W = rng.normal(size=(1000, 200)).astype("float32")
     log_sigma2 = 3 + np.log(W ** 2 + 1e-8) + rng.choice([-1e-7, 0, 1e-7], W.shape)
-    layer = SparseVDDenseLayer(InputLayer((None, 1000)), 200, W=W, log_sigma2=log_sigma2.astype("float32"), name="layer")
+    layer = SparseVDDenseLayer(InputLayer((None, 1000)), 200, W=W, log_sigma2=log_sigma2.astype("float32"),
+                               name="layer")
     images = T.fmatrix()
     effective = EffectiveParams(layer)
     (_, weights, nonzero), = effective.count_layers()

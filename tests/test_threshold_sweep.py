@@ -15,7 +15,8 @@ from utils import files
 def folder(tmp_path_factory):
     """With a finished run of SparseVD, tested on images held out."""
     folder = tmp_path_factory.mktemp("sweep")
-    trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 8, "--validation", 200, "--output", "run")
+    trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 8, "--validation", 200,
+                    "--output", "run")
     assert trained.returncode == 0, trained.stderr
     return folder
 
@@ -49,8 +50,10 @@ def test_the_runs_own_threshold_gives_its_own_results(folder):
 
 
 def test_runs_without_log_alpha_are_refused(folder):
-    trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 1, "--method", "dense", "--output", "dense")
+    trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 1, "--method", "dense",
+                    "--output", "dense")
     assert trained.returncode == 0, trained.stderr
-    for name, text in (("dense", "a run of Dense, which has no log alpha"), ("nowhere", "not the folder of a finished")):
+    for name, text in (("dense", "a run of Dense, which has no log alpha"),
+                       ("nowhere", "not the folder of a finished")):
         result = start(folder, "threshold_sweep", name)
         assert result.returncode == 1 and text in result.stderr and len(result.stderr.splitlines()) == 1

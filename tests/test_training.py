@@ -27,7 +27,8 @@ def train(trainer, digits, run, epochs=2, kl_weight=None, **keywords):
         trainer.terms = [term._replace(weight=Constant(kl_weight)) for term in terms]
     try:
         return fit(trainer, digits, run, **{**dict(
-            epochs=epochs, batch_size=100, learning_rate=LinearDecay(1e-3, 1, epochs), seed=1, generator=np.random.default_rng(1)),
+            epochs=epochs, batch_size=100, learning_rate=LinearDecay(1e-3, 1, epochs), seed=1,
+            generator=np.random.default_rng(1)),
             **keywords})
     finally:
         trainer.terms = terms
@@ -201,7 +202,8 @@ def test_rows_of_many_layers_have_one_column_for_their_sparsity():
 
 def test_the_final_table_stands_beside_the_papers():
     summary = dict(network="lenet-300-100", k=1.0, network_title="LeNet-300-100", method="sparse-vd",
-                   method_title="SparseVD", dataset_title="mnist", test_error_percent=1.5, final_train_error_percent=0.25, compression=100.4,
+                   method_title="SparseVD", dataset_title="mnist", test_error_percent=1.5,
+                   final_train_error_percent=0.25, compression=100.4,
                    sparsity_percent=dict(dense1=99.0, dense2=98.0, dense3=50.0))
     lines = tables.final_table(summary).splitlines()
     assert "1.50" in lines[2] and "0.25" in lines[2] and "99.0 - 98.0 - 50.0" in lines[2] and "100x" in lines[2]

@@ -133,7 +133,7 @@ def test_an_original_file_of_another_network_is_refused(original_file):
         Weights(str(original_file)).copy_to(network(methods.make("sparse-vd"), units=5))
     values = np.load(original_file, allow_pickle=True)
     np.save(original_file, values[:-1])
-    with pytest.raises(UserError, match="holds 9 arrays, this network 13 \\(10 without log sigma\\^2\\)"):
+    with pytest.raises(UserError, match="holds 9 arrays, this network 13 \\(10 without what only training needs\\)"):
         Weights(str(original_file)).copy_to(network(methods.make("sparse-vd")))
 
 
@@ -141,3 +141,19 @@ def test_what_is_not_there_is_named(tmp_path):
     for name, text in (("", "holds no weights.npz"), ("w.npz", "w.npz"), ("w.npy", "w.npy")):
         with pytest.raises(UserError, match=text):
             Weights(str(tmp_path / name))
+
+
+def test_an_original_files_log_sigma2_is_not_taken_for_a_mask(tmp_path):
+    net = network(methods.make("sparse-vd"))
+    values = np.empty(len(named_params(net)), dtype=object)
+    values[:] = [param.get_value() for param in named_params(net).values()]
+    np.save(tmp_path / "w.npy", values)
+    masked = network(methods.make("magnitude"))
+    assert len(named_params(masked)) == len(values)
+    with pytest.raises(UserError, match="holds 13 arrays, this network 13 \\(10 without"):
+        Weights(str(tmp_path / "w.npy")).copy_to(masked)
+
+
+def test_a_run_without_the_file_that_a_method_starts_from_is_named(folder):
+    with pytest.raises(UserError, match="holds no weights_pruned.npz"):
+        Weights(str(folder), "weights_pruned.npz")

@@ -120,8 +120,8 @@ def draw_thresholds(swept, path, title, images):
         other.plot(thresholds[usual], compressions[usual], ".--", color="C2", label="compression")
         other.set(ylabel="compression")
         other.grid(False)
-        figure.legend(*[sum(parts, []) for parts in zip(*(axes.get_legend_handles_labels()
-                                                          for axes in (by_threshold, other)))], loc="outside lower center")
+        labelled = (axes.get_legend_handles_labels() for axes in (by_threshold, other))
+        figure.legend(*[sum(parts, []) for parts in zip(*labelled)], loc="outside lower center")
         for layer, counts in swept["histogram"].items():
             histogram.stairs(np.maximum(counts, 0.5), swept["edges"], label=layer)
         histogram.set(xlabel="log alpha", ylabel="weights", yscale="log")

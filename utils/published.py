@@ -1,8 +1,8 @@
-"""What the paper reports, to stand beside what is measured."""
+"""What the paper and others report, to stand beside what is measured."""
 
 from collections import namedtuple
 
-__all__ = ["Published", "rows", "RANDOM_LABELS", "LOGISTIC_REGRESSION"]
+__all__ = ["Published", "rows", "method_title", "RANDOM_LABELS", "LOGISTIC_REGRESSION", "FRONTIER"]
 
 #: network, method : str, names as in `nets`; k : float; network_title, method_title, dataset : str; error_percent,
 #: compression : float; sparsity_percent : tuple by layer.
@@ -58,6 +58,38 @@ LOGISTIC_REGRESSION = tuple(
         ("digits-8x8", (0.948, 75.4), (0.955, 38.0), (0.945, 74.6)),
         ("digits-8x8-noise", (0.930, 87.6), (0.937, 55.9), (0.846, 85.7)))
     for method, (accuracy, sparsity) in zip(("sparse-vd", "l1", "rvm"), columns))
+
+_Frontier = namedtuple("_Frontier", "network network_title method_title dataset error_percent compression source")
+
+_GSM = "Ding et al., NeurIPS 2019, DingXiaoH/GSM-SGD: poster.pdf"
+_DETTMERS = "TimDettmers/sparse_learning: results/MNIST_compression_comparison_*.csv"
+
+#: Others' best, as far as both error and compression could be read. Most compressions are 1 / density; those of GSM
+#: count all parameters.
+FRONTIER = tuple(
+    _Frontier(network, _TITLES[network], method, "mnist", error, compression, source)
+    for network, method, source, *points in (
+        ("lenet-300-100", "GSM", _GSM, (1.82, 60)),
+        ("lenet-300-100", "GSM, tickets retrained", _GSM, (1.78, 60)),
+        ("lenet-300-100", "ADMM", f"Zhang et al., 2018, in {_GSM}", (1.6, 23)),
+        ("lenet-300-100", "L-OBS", f"{_DETTMERS}, and {_GSM}", (2.0, 67), (1.82, 14)),
+        ("lenet-300-100", "LC", f"Carreira-Perpinan et al., 2018, in {_DETTMERS}", (3.2, 100)),
+        ("lenet-300-100", "LC toolbox", "UCMerced-ML/LC-model-compression: examples/lenet300/README.md", (2.18, 20)),
+        ("lenet-300-100", "Sparse momentum", _DETTMERS, (2.36, 100), (2.05, 67), (1.98, 56), (1.55, 23)),
+        ("lenet-300-100", "SNIP", _DETTMERS, (2.4, 50), (1.6, 20)),
+        ("lenet-300-100", "Targeted dropout", _DETTMERS, (3.77, 50), (3.13, 20)),
+        ("lenet-5-caffe", "GSM", _GSM, (0.94, 300), (0.78, 125)),
+        ("lenet-5-caffe", "Sparse momentum", _DETTMERS, (1.40, 250), (1.14, 200), (0.89, 111), (0.83, 100)),
+        ("lenet-5-caffe", "SNIP", _DETTMERS, (1.1, 100)),
+        ("lenet-5-caffe", "LC", _DETTMERS, (1.1, 100)),
+        ("lenet-5-caffe", "L-OBS", _DETTMERS, (2.1, 100)),
+        ("lenet-5-caffe", "ADMM", "KaiqiZhang/admm-pruning: README.md", (0.8, 71)))
+    for error, compression in points)
+
+
+def method_title(name):
+    """How tables call the method of a name; the name, if nothing is published of it."""
+    return _TITLES.get(name, name)
 
 
 def rows(network=None, k=None, method=None):

@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from utils import files
 from utils.errors import UserError, advising
+from utils.version import VERSION
 
 __all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
-           "provenance", "SPARSITY", "FORMAT"]
+           "provenance", "flattened", "SPARSITY", "FORMAT"]
 
 #: Of `config.json`, `summary.json` and the checkpoint's meta. 1 had titles in the place of names, no sections, and
 #: checkpoints by position.
@@ -79,8 +80,9 @@ class Run:
         files.write_json(self.path("config.json"), self.config)
         before, now = (where.get("environment", {}).get("threads") for where in (self.config, config))
         if before != now:
-            self.log(f"warning: this run began with {before} threads and goes on with {now}; weights may differ in "
-                     f"their last bits from those of a run that was never stopped. OMP_NUM_THREADS={before} keeps to it")
+            self.log(f"warning: this run began with {before} threads and goes on with {now}; weights may differ "
+                     f"in their last bits from those of a run that was never stopped. "
+                     f"OMP_NUM_THREADS={before} keeps to it")
 
     def path(self, name):
         """The path of a file in the run's folder."""
@@ -108,7 +110,8 @@ class Run:
         generator : dict
             the state of the generator that shuffles and augments the training set
         """
-        meta = {"format": FORMAT, "epoch": epoch, "settings": self.config["settings"], "history": history, "generator": generator}
+        meta = {"format": FORMAT, "epoch": epoch, "settings": self.config["settings"], "history": history,
+                "generator": generator}
         with advising(f"{self.resume_hint} goes on from the last checkpoint"):
             files.write_arrays(self.path("checkpoint.npz"), {**arrays, "meta": np.array(json.dumps(meta))})
         self.write_history(history)
@@ -132,7 +135,7 @@ class Run:
             raise UserError(f"{where} is of another version of this project (format {found.get('format', 1)}, this one "
                             f"has {FORMAT}): go on with it at the commit {found.get('git_commit', 'that made it')}, or "
                             "start a new run without --resume")
-        old, new, defaults = map(_flattened, (found.get("settings", {}), expected["settings"], self._defaults))
+        old, new, defaults = map(flattened, (found.get("settings", {}), expected["settings"], self._defaults))
         differences = []
         for key in {**old, **new}:
             values = [settings.get(key, defaults.get(key)) for settings in (old, new)]
@@ -212,15 +215,17 @@ def named(title):
 
 def _sections_of_format_1(old):
     title, _, k = old["network"].partition(", k = ")
-    method = {"name": old["method"]}
-    if old["method"] == "sparse-vd":
+    # Those of the first days have the method's title and no name of the data.
+    method = {"name": named(old["method"])}
+    if method["name"] == "sparse-vd":
         method.update((name, old[name]) for name in ("threshold", "parameterization", "log_sigma2", "train_clip")
                       if name in old)
-    elif old["method"] == "binary-dropout":
+    elif method["name"] == "binary-dropout":
         method["dropout_rate"] = old.get("dropout_rate")
     dataset = {name: old.get(name) for name in ("preprocessing", "random_labels", "variant")}
-    return {"experiment": old["experiment"], "network": named(title), "k": float(k or 1), "network_title": old["network"],
-            "method": method, "dataset": {"name": old["dataset"], "title": old["data"], **dataset},
+    return {"experiment": old["experiment"], "network": named(title), "k": float(k or 1),
+            "network_title": old["network"], "method": method,
+            "dataset": {"name": old["dataset"], "title": old.get("data", old["dataset"]), **dataset},
             "training": {"epochs": old["epochs"], "seed": old["seed"], "batch_size": old["batch_size"]}}
 
 
@@ -230,10 +235,10 @@ def default_folder(experiment, dataset, method, seed):
 
 
 def provenance():
-    """Where results come from: the command, the commit, and when it started."""
+    """Where results come from: the command, the project's version and commit, and when it started."""
     script, *arguments = sys.argv
     return {"command": " ".join([os.path.relpath(os.path.abspath(script), PROJECT), *arguments]),
-            "git_commit": git_commit(), "started": time.strftime("%Y-%m-%d %H:%M:%S %z")}
+            "version": VERSION, "git_commit": git_commit(), "started": time.strftime("%Y-%m-%d %H:%M:%S %z")}
 
 
 def git_commit():
@@ -247,7 +252,7 @@ def git_commit():
     return None
 
 
-def _flattened(settings):
+def flattened(settings):
     """Sections of values as one dict, {"section.key": value}, with JSON's types."""
     flat = {}
     for key, value in json.loads(json.dumps(settings)).items():

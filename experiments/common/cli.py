@@ -47,7 +47,7 @@ COMMON = {
                                    "draws other noise from the same seed; on a GPU it is not used", bool,
              in_tables=False)),
     "start": (
-        Flag("init_from", None, "start from the weights of a finished run (its folder, or weights.npz) of the same "
+        Flag("init_from", None, "start from the weights of a finished run (its folder, or a file in it) of the same "
                                 "network, whatever its method, or from the original's .npy", metavar="PATH",
              in_tables=False),
         Flag("pretrain", None, "first train the network by these methods, one after another, each in a folder of its "
@@ -70,8 +70,8 @@ class Experiment:
     dataset : str
         a name of `data.DATASETS`
     methods : dict
-        {method: dict}, the first is the default. The values of a method: `learning_rate`, a schedule; where they are not
-        `COMMON`'s defaults, `epochs`, `batch_size`, `l2`, `augment`; and the method's own
+        {method: dict}, the first is the default. The values of a method: `learning_rate`, a schedule; where they are
+        not `COMMON`'s defaults, `epochs`, `batch_size`, `l2`, `augment`; and the method's own
     epochs : int
         that the schedules are for
     defaults : dict

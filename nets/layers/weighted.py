@@ -69,5 +69,6 @@ class LinearLayer(WeightedLayer):
     def get_output_for(self, input, effective=None, **kwargs):
         activation = self.linear(input, self.effective(self.W, effective))
         if self.b is not None:
-            activation = activation + self.effective(self.b, effective).dimshuffle("x", 0, *"x" * (activation.ndim - 2))
+            b = self.effective(self.b, effective)
+            activation = activation + b.dimshuffle("x", 0, *"x" * (activation.ndim - 2))
         return self.nonlinearity(activation)

@@ -4,15 +4,18 @@ from nets.methods.binary_dropout import BinaryDropout
 from nets.methods.dense import Dense
 from nets.methods.dns import DNS
 from nets.methods.finetune import Finetune
+from nets.methods.l0 import L0
 from nets.methods.magnitude import Magnitude
 from nets.methods.pruning import Pruning
 from nets.methods.sparse_vd import SparseVD
+from nets.methods.sws import SoftWeightSharing
 from nets.schedules import restored, stored
 
 __all__ = ["METHODS", "make", "described"]
 
 #: {name: class}, the one list of methods.
-METHODS = {method.name: method for method in (SparseVD, Dense, BinaryDropout, Magnitude, Pruning, DNS, Finetune)}
+METHODS = {method.name: method for method in (SparseVD, Dense, BinaryDropout, Magnitude, Pruning, DNS, Finetune, L0,
+                                              SoftWeightSharing)}
 
 
 def make(name, **values):

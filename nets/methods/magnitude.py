@@ -26,8 +26,8 @@ class Magnitude(Method):
     dense_class = MaskedDenseLayer
     conv_class = MaskedConv2DLayer
     flags = (
-        Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all layers or "
-                                 "one each", percent, nargs="+"),
+        Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all layers "
+                                 "or one each", percent, nargs="+"),
         Flag("ramp", LinearWarmUp(10, 150)),
         Flag("refreshes", 3, None),
     )

@@ -29,8 +29,8 @@ class Pruning(Method):
     dense_class = MaskedDenseLayer
     conv_class = MaskedConv2DLayer
     flags = (
-        Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all layers or "
-                                 "one each", percent, nargs="+"),
+        Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all layers "
+                                 "or one each", percent, nargs="+"),
         Flag("retraining", LinearWarmUp(40, 140)),
         Flag("rounds", 5, None),
     )

@@ -13,8 +13,8 @@ from utils.flags import Flag, number, size
 
 __all__ = ["SparseVD", "KL_TERMS"]
 
-#: What the KL term is made of: the paper's formula; that of the first version of the authors' code, where pruned weights
-#: had no share of it.
+#: What the KL term is made of: the paper's formula; that of the first version of the authors' code, where pruned
+#: weights had no share of it.
 KL_TERMS = {"paper": {}, "first-version": dict(kl=kl.first_version, pruned_kl=False)}
 
 
@@ -36,8 +36,8 @@ class SparseVD(Method):
                                  "it is 1 from the start", bool),
         Flag("warm_up", LinearWarmUp(5, 20)),
         Flag("kl_weight", 1.0, "a factor on the KL term, after its warm-up too", size),
-        Flag("kl", "paper", "the KL term: the paper's, or that of the first version of the authors' code, where a pruned "
-                            "weight has no share of it", choices=tuple(KL_TERMS)),
+        Flag("kl", "paper", "the KL term: the paper's, or that of the first version of the authors' code, where a "
+                            "pruned weight has no share of it", choices=tuple(KL_TERMS)),
         # The title names it.
         Flag("parameterization", "additive", "what is trained of the weights' noise: log sigma^2 as in the paper, or "
                                              "log alpha", choices=PARAMETERIZATIONS, in_tables=False),

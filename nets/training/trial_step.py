@@ -48,7 +48,7 @@ def run():
     net = lenet_300_100(method)
     rng = np.random.RandomState(0)
     for layer in lasagne.layers.get_all_layers(net)[1:]:
-        noise = T.constant(rng.normal(size=(BATCH_SIZE, layer.num_units)).astype(np.float32))
+        noise = T.constant(rng.normal(size=(BATCH_SIZE, layer.num_units)).astype(theano.config.floatX))
         layer.noise = SimpleNamespace(normal=lambda size, dtype, noise=noise: noise)
         # Some weights below the threshold, some above; no parameter at 0, so that differences can be relative ones.
         layer.set_log_sigma2(rng.uniform(-14, -4, layer.W.get_value().shape))
@@ -61,7 +61,8 @@ def run():
     training, (kl,) = trainer.train_epoch(batches, 1e-5, [1.0])
     nonzero = [layer.nonzero for layer in trainer.count_layers()]
     return {**trainer.state(), "nll": np.array(training.nll), "kl": np.array(kl), "nonzero": np.array(nonzero, float),
-            "predictions": np.array(trainer.evaluate(SimpleNamespace(inputs=images, targets=labels)).nll), **_convolution(rng)}
+            "predictions": np.array(trainer.evaluate(SimpleNamespace(inputs=images, targets=labels)).nll),
+            **_convolution(rng)}
 
 
 def _convolution(rng):

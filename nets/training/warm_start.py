@@ -74,7 +74,8 @@ class Weights:
             found = arrays[name].shape if name in arrays else None
             optional = name in noise and (not has_noise or converted)
             if expected != found and not (optional and found is None):
-                advice = "; another method starts from weights_pruned.npz" if self._only_trains(name, params, layers) else ""
+                pruned = self._only_trains(name, params, layers)
+                advice = "; another method starts from weights_pruned.npz" if pruned else ""
                 raise UserError(f"{self.path} is of another network: {name} is {_shape(found)} there and "
                                 f"{_shape(expected)} here{advice}")
         for name, array in arrays.items():
@@ -86,8 +87,8 @@ class Weights:
     def remark(self, network, method):
         """What the user should know of these weights in a network of a method; text that follows other text, or ""."""
         if self.name == "original" and network.name == "vgg-like" and not method.prunes:
-            return ("; the authors' dense network rectifies dense1 before its normalization too, this one does not, and "
-                    "so begins by other predictions")
+            return ("; the authors' dense network rectifies dense1 before its normalization too, this one does not, "
+                    "and so begins by other predictions")
         return ""
 
     def _only_trains(self, name, params, layers):
@@ -106,7 +107,7 @@ class Weights:
             if len(candidates) == len(self._arrays):
                 return dict(zip(candidates, self._arrays))
         raise UserError(f"{self.path} is of another network: it holds {len(self._arrays)} arrays, this network "
-                        f"{len(params)} ({len(without)} without log sigma^2)")
+                        f"{len(params)} ({len(without)} without what only training needs)")
 
 
 def _converted(arrays, params):

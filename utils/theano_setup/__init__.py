@@ -31,6 +31,9 @@ __all__ = ["prepare", "describe", "user_flags"]
 CXXFLAGS = "-O3 -g0 -ffast-math -fno-finite-math-only -fno-associative-math -D__FAST_MATH__"
 
 _INSTALL = "install the pinned packages: python3.11 -m pip install -r requirements.txt (or use `make demo`)"
+#: What Theano calls of a BLAS, under the names that it has in scipy's.
+_SCIPY_NAMES = " ".join(f"-D{name}=scipy_{name}" for name in (
+    kind + function + "_" for kind in "sd" for function in ("gemm", "gemv", "ger", "dot", "axpy")))
 _blas = None
 
 
@@ -49,6 +52,7 @@ def prepare():
         _check_packages()
         flags = user_flags()
         _check_flags(flags)
+        _check_supported(flags)
         _check_compiler(flags)
         _set_thread_environment()
         _import_theano(flags)
@@ -130,6 +134,17 @@ def _check_flags(flags):
                         f"THEANO_FLAGS={','.join(today)}")
 
 
+def _check_supported(flags):
+    """Answers in one line what Theano takes and this project does not, rather than by an error deep in a graph."""
+    floatx = flags.get("floatX", "float32")
+    if floatx in ("float16", "float128"):
+        raise UserError(f"floatX={floatx} is not supported: use float32, the default, or float64")
+    if flags.get("linker") == "py" or flags.get("mode") in ("DebugMode", "DEBUG_MODE"):
+        name = "linker" if flags.get("linker") == "py" else "mode"
+        raise UserError(f"{name}={flags[name]} is not supported, the C++ code of this project needs Theano's default: "
+                        f"leave it out of THEANO_FLAGS and theanorc (for tests without C++, mode=FAST_COMPILE)")
+
+
 def _todays_flag(key, value):
     if key == "device" and value.startswith("gpu"):
         return "device=cuda" + value[len("gpu"):]
@@ -139,7 +154,7 @@ def _todays_flag(key, value):
 
 
 def _check_compiler(flags):
-    if "cxx" not in flags and not (shutil.which("g++") or shutil.which("clang++")):
+    if not flags.get("cxx", shutil.which("g++") or shutil.which("clang++")):
         raise UserError("no C++ compiler found, and without one Theano is unusably slow: install g++ "
                         "(Debian, Ubuntu: apt install g++)")
     if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
@@ -148,34 +163,29 @@ def _check_compiler(flags):
 
 
 def _set_thread_environment():
-    # One OpenMP runtime, GNU's, for MKL and for the code that Theano compiles.
-    os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
-    # The same bits however the operands are aligned and however many threads there are; as fast (docs/performance.md).
-    os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
-    # OpenBLAS's own threads and OpenMP's are in each other's way.
+    # OpenBLAS's own threads and OpenMP's are in each other's way; and its sums would depend on how many there are.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _load_blas():
-    """Loads a BLAS with its symbols visible to the modules that Theano compiles; returns its name, or None.
+    """Loads a BLAS with its symbols visible to the modules that Theano compiles; returns its name and Theano's flags.
 
     Loaded this way, no path of it stands in the compiler flags: spaces in paths and moved environments do no harm.
     """
     candidates = []
-    try:
-        mkl = importlib.metadata.distribution("mkl")
-        candidates += [(f"MKL {mkl.version}", str(file.locate())) for file in mkl.files or ()
-                       if file.name.startswith("libmkl_rt.so")]
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    for name in ("mkl_rt", "openblas", "blis"):
-        candidates.append((name, ctypes.util.find_library(name)))
-    for name, path in candidates:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        scipy = importlib.metadata.distribution("scipy")
+        # The functions of scipy's own have names of their own, which the compiler puts in the place of the usual ones.
+        candidates += [(f"scipy {scipy.version}'s OpenBLAS", str(file.locate()), "scipy_sgemm_", _SCIPY_NAMES)
+                       for file in scipy.files or () if file.name.startswith("libscipy_openblas")]
+    # Any flag, even one without effect, makes Theano call BLAS rather than numpy.
+    candidates += [(name, ctypes.util.find_library(name), "sgemm_", "-lm") for name in ("openblas", "blis")]
+    for name, path, function, flags in candidates:
         with contextlib.suppress(OSError, AttributeError):
             if path:
-                ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL).sgemm_
-                return name
-    return None
+                getattr(ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL), function)
+                return name, flags
+    return None, ""
 
 
 def _import_theano(flags):
@@ -183,13 +193,9 @@ def _import_theano(flags):
     # Without garbage collection, a function keeps its buffers from call to call: a fifth faster with convolutions.
     settings = {"global": {"floatX": "float32", "openmp": "True", "allow_gc": "False"}, "gcc": {"cxxflags": CXXFLAGS}}
     if "blas.ldflags" not in flags:
-        _blas = _load_blas()
+        _blas, ldflags = _load_blas()
         # Theano 1.0.5 asks numpy for a BLAS where this is unset, in a way that numpy 1.22 and later no longer answer.
-        # Any flag, even one without effect, makes it call BLAS rather than numpy; the symbols are loaded already.
-        settings["blas"] = {"ldflags": "-lm" if _blas else ""}
-        if not _blas:
-            print("warning: no BLAS found, training will be 2 to 3 times slower: python -m pip install mkl, or "
-                  "apt install libopenblas0", file=sys.stderr)
+        settings["blas"] = {"ldflags": ldflags}
 
     import numpy
     for dtype in (numpy.float32, numpy.float64):
@@ -199,7 +205,7 @@ def _import_theano(flags):
     for section, options in gpu.prepare(flags, CXXFLAGS).items():
         settings.setdefault(section, {}).update(options)
 
-    with _lowest_priority_theanorc(settings):
+    with _lowest_priority_theanorc(settings), compilation.without_libpython():
         try:
             import theano
         except Exception as error:

@@ -8,14 +8,38 @@ Theano.
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["in_parallel", "once"]
+__all__ = ["in_parallel", "once", "without_libpython"]
 
 #: {file name of a module: (folder, future of its compilation)}
 _ahead = {}
+
+
+@contextlib.contextmanager
+def without_libpython():
+    """Makes Theano, whose import is the block, link no module with libpython.
+
+    On Linux none needs it: the executable has the functions. Where Python is linked statically, as uv's is, the library
+    is one that the loader does not find, or a second copy of Python.
+    """
+    import distutils.sysconfig
+    variables = distutils.sysconfig.get_config_vars()
+    library = variables.get("LDLIBRARY")
+    linux = sys.platform.startswith("linux")
+    if linux:
+        # The import compiles modules already. Theano asks for the name of a library, and gets one that does no harm.
+        variables["LDLIBRARY"] = "libm.so"
+    try:
+        yield
+        if linux:
+            from theano.gof import cmodule
+            cmodule.std_lib_dirs_and_libs.data = [], []
+    finally:
+        variables["LDLIBRARY"] = library
 
 
 def once():

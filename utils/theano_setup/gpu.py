@@ -26,7 +26,7 @@ __all__ = ["prepare", "asked_for", "pygpu_problem", "find_library", "load_librar
 
 _PACKAGES = "python -m pip install -r requirements-gpu.txt"
 #: What to do where a part is missing.
-INSTALL = {"pygpu": 'see README, "On a GPU"', "cuda": "install NVIDIA's driver", "nvrtc": _PACKAGES,
+INSTALL = {"pygpu": "see docs/gpu.md", "cuda": "install NVIDIA's driver", "nvrtc": _PACKAGES,
            "cublas": _PACKAGES, "cudnn": _PACKAGES, "headers": _PACKAGES}
 
 #: What libgpuarray does not work without: the driver, the compiler of its kernels, and its products of matrices.
@@ -88,8 +88,8 @@ def prepare(flags, cxxflags):
 
 def _require(asked, problem, name):
     if problem:
-        raise UserError(f"{asked} was asked for, but {problem}: {INSTALL[name]}. python experiments/doctor.py checks all "
-                        "that a GPU needs; THEANO_FLAGS=device=cpu trains without one")
+        raise UserError(f"{asked} was asked for, but {problem}: {INSTALL[name]}. python experiments/doctor.py checks "
+                        "all that a GPU needs; THEANO_FLAGS=device=cpu trains without one")
 
 
 def pygpu_problem():

@@ -6,8 +6,8 @@
     python experiments/compress.py results/RUN --predict digit.png  classifies a picture, drawn on white or on black
     python experiments/compress.py network.safetensors --predict digit.png
 
-Needs the packages of requirements-export.txt. Without --values, the smallest file is taken whose error on the last training
-images is no higher than that of the network itself; the test set only reports.
+Needs the packages of requirements-export.txt. Without --values, the smallest file is taken whose error on the last
+training images is no higher than that of the network itself (by over 0.02 points); the test set only reports.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from tabulate import tabulate
 
 from experiments.common import status
 from experiments.common.finished import FinishedRun
-from utils import tables
+from utils import files, tables
 from utils.errors import UserError
 from utils.export import compact, container, load
 from utils.export.c_file import write_c
@@ -43,19 +43,21 @@ def main():
     parser = status.Parser("compress", __doc__)
     add = parser.add_argument
     add("run", metavar="RUN", help="the folder of a finished run, with its weights_pruned.npz; or a file made of one")
-    add("--values", choices=VALUES, help="how numbers are kept: as they are, or shared values of 4 to 8 bits (default: the "
-                                         "smallest that is as good on training images)")
+    add("--values", choices=VALUES, help="how numbers are kept: as they are, or shared values of 4 to 8 bits (default: "
+                                         "the smallest that is as good on training images)")
     add("--output", metavar="FILE", help="the file (default: RUN/network.safetensors)")
     add("--c", metavar="FILE", help="write a C file, too")
     add("--onnx", metavar="FILE", help="write an ONNX model, too")
-    add("--torch", metavar="FILE", help="write PyTorch's state_dict of the network before compaction, too, as safetensors")
+    add("--torch", metavar="FILE",
+        help="write PyTorch's state_dict of the network before compaction, too, as safetensors")
     add("--predict", metavar="IMAGE", help="classify a picture")
     add("--data-dir", metavar="FOLDER",
         help="where data sets lie and are downloaded to (default: $SPARSEVD_DATA, or data/downloads)")
     args = parser.parse_args()
     if os.path.isfile(args.run):
         if args.torch or args.values or args.output:
-            raise UserError(f"{args.run} is a file, compressed already: --values, --output and --torch take a run's folder")
+            raise UserError(f"{args.run} is a file, compressed already: --values, --output and --torch take a run's "
+                            "folder")
         network, title = load(args.run), os.path.basename(args.run)
     else:
         network, title = compress(args)
@@ -85,7 +87,7 @@ def compress(args):
     values = args.values or choose(found.network, raw.train)
     content = container.dumps(found.network, values)
     path = args.output or os.path.join(args.run, "network.safetensors")
-    with container.files.atomic_write(path) as file:
+    with files.atomic_write(path) as file:
         file.write(content)
     network = load(path)
     plain = b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in dense.arrays.values())
@@ -105,8 +107,8 @@ def compress(args):
     print(f"\nWeights kept: {sum(run.summary['nonzero'].values()):,} of {sum(run.summary['weights'].values()):,}, "
           f"the paper's compression {'all pruned' if compression is None else tables.format_compression(compression)}")
     print(f"Units: {'-'.join(map(str, found.units_before))}, left {'-'.join(map(str, found.units))}")
-    print(f"Multiplications an image: {dense.multiplications():,}, compacted {found.network.multiplications():,}, sparse "
-          f"{found.network.multiplications(sparse=True):,}")
+    print(f"Multiplications an image: {dense.multiplications():,}, compacted {found.network.multiplications():,}, "
+          f"sparse {found.network.multiplications(sparse=True):,}")
     for name in ("compact", "sparse"):
         print(f"Dense and {name}: {difference(outputs['dense'], outputs[name])}")
     print(f"\nWritten: {path}, {len(content):,} bytes")

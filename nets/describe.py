@@ -1,8 +1,8 @@
 """What a network is made of, as plain data: all that export needs beside the weights, see :mod:`utils.export`."""
 
 from lasagne import nonlinearities
-from lasagne.layers import (Conv2DLayer as FlippingConv2DLayer, DenseLayer as LasagneDenseLayer, DropoutLayer,
-                            FlattenLayer, InputLayer, MaxPool2DLayer, NonlinearityLayer, get_all_layers)
+from lasagne.layers import (DenseLayer as LasagneDenseLayer, DropoutLayer, FlattenLayer, InputLayer, MaxPool2DLayer,
+                            NonlinearityLayer, get_all_layers)
 
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.conv import Convolution
@@ -61,7 +61,7 @@ def _kind(layer):
     if isinstance(layer, LinearLayer) and isinstance(linear, Convolution):
         return {"kind": "conv", "size": list(linear.weights_shape[2:]), "pad": list(linear.pad),
                 "stride": list(linear.stride), "nonlinearity": _nonlinearity(layer)}
-    if isinstance(linear, Product) or isinstance(layer, LasagneDenseLayer) and not isinstance(layer, FlippingConv2DLayer):
+    if isinstance(linear, Product) or type(layer) is LasagneDenseLayer:
         return {"kind": "dense", "nonlinearity": _nonlinearity(layer)}
     return {"kind": type(layer).__name__}
 

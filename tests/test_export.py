@@ -248,7 +248,10 @@ def test_files_that_ask_for_too_much_are_refused(packages, monkeypatch):
     def recursive(architecture):
         architecture["layers"][-1]["kind"] = "os.system"
         return architecture
-    for change in (larger, deeper, longer, other, recursive):
+    def wider(architecture):
+        architecture["layers"][1:1] = [{"kind": "select", "name": f"s{number}", "shape": [2 ** 22]} for number in range(900)]
+        return architecture
+    for change in (larger, deeper, longer, other, recursive, wider):
         with pytest.raises(UserError) as raised:
             container.loads(forged(change, monkeypatch))
         assert len(str(raised.value).splitlines()) == 1

@@ -1,9 +1,9 @@
 """A network as one self-contained C99 file: tables of the weights that are left, and the loops over them.
 
 Only expf and tanhf of the standard library are used, and no memory but the stack. Images are computed in blocks, one in
-each lane of a vector; what is left over, and a single image, one by one, with columns in the lanes where they fit. Vectors
-are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native), else of 4; other compilers, or -DNO_VECTORS, take
-loops in their place.
+each lane of a vector; what is left over, and a single image, one by one, with columns in the lanes where they fit.
+Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native), else of 4; other compilers, or
+-DNO_VECTORS, take loops in their place.
 """
 
 import math
@@ -243,7 +243,8 @@ class _Steps:
     for (i = 0; i < {channels}; ++i)
         for (r = 0; r < {rows}; ++r)
             for (l = 0; l < {columns} * LANES; ++l)
-                OUT[((i * {height} + r + {top}) * {width} + {left}) * LANES + l] = IN[(i * {rows} + r) * {columns} * LANES + l];
+                OUT[((i * {height} + r + {top}) * {width} + {left}) * LANES + l] =
+                    IN[(i * {rows} + r) * {columns} * LANES + l];
 """
 
     def _max_pool(self, layer, before):
@@ -270,8 +271,9 @@ class _Steps:
         single = {"rectify": "IN[i] > 0.0f ? IN[i] : 0.0f", "tanh": "tanhf(IN[i])",
                   "sigmoid": "0.5f * tanhf(0.5f * IN[i]) + 0.5f"}
         if nonlinearity in single:
-            self._templates.append((f"    for (i = 0; i < {size} * LANES; ++i)\n        IN[i] = {single[nonlinearity]};\n",
-                                    False))
+            self._templates.append((f"""    for (i = 0; i < {size} * LANES; ++i)
+        IN[i] = {single[nonlinearity]};
+""", False))
         elif nonlinearity == "softmax":
             self._templates.append((f"""    for (l = 0; l < LANES; ++l) {{
         float most = IN[l], sum = 0.0f;

@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.export.optional import require
 
-__all__ = ["Writer", "Reader", "shared_values", "VALUES"]
+__all__ = ["Writer", "Reader", "shared_values", "nearest", "VALUES"]
 
 #: What `values` may be: how numbers are kept. A number stands for shared values of so many bits.
 VALUES = ("float32", "float16", "4", "5", "6", "7", "8")
@@ -42,6 +42,17 @@ class _Stream:
             counts += 4 * np.bincount(found[part], minlength=size)
             start, step = part.stop, min(2 * step, 4096)
         return found
+
+    def shared(self, most, centers=None):
+        """At most `most` numbers in rising order, float32: which points they are of a grid eight times as fine."""
+        grid = 4 * most
+        scale = self.floats(1, None if centers is None else [_above(np.abs(centers).max())])[0]
+        chosen = None
+        if centers is not None:
+            chosen = np.zeros(2 * grid + 1, np.int32)
+            chosen[np.rint(np.asarray(centers, np.float64) / float(scale or 1) * grid).astype(int) + grid] = 1
+        chosen = self._code(self._models.Bernoulli(perfect=False), chosen, 2 * grid + 1, np.full(2 * grid + 1, 0.125))
+        return ((np.flatnonzero(chosen) - grid) * (float(scale) / grid)).astype(np.float32)
 
     def flags(self, count, width, flags=None):
         """Whether each of `count` pixels is used, by its neighbours on the left and above."""
@@ -128,34 +139,40 @@ class Reader(_Stream):
 
 
 def shared_values(values, size, rounds=100):
-    """At most `size` numbers that take the place of many, and which of them each becomes: k-means in one dimension.
+    """At most `size` numbers that can take the place of many: k-means in one dimension.
 
     Parameters
     ----------
     values : numpy array
-        (count,), float32
+        (count,), at least one
     size : int
 
     Returns
     -------
-    tuple
-        (size,) float16 in rising order; (count,) int32
+    numpy array
+        float64, in rising order
     """
     values = np.asarray(values, np.float64)
-    distinct = np.unique(values)
-    if len(distinct) <= size:
-        centers = np.resize(distinct, size) if len(distinct) else np.zeros(size)
-        centers.sort()
-    else:
-        centers = np.linspace(distinct[0], distinct[-1], size)
-        for _ in range(rounds):
-            chosen = np.searchsorted((centers[1:] + centers[:-1]) / 2, values)
-            counts = np.bincount(chosen, minlength=size)
-            sums = np.bincount(chosen, values, size)
-            moved = np.sort(np.where(counts > 0, sums / np.maximum(counts, 1), centers))
-            if np.array_equal(moved, centers):
-                break
-            centers = moved
-    centers = centers.astype(np.float16)
-    as_read = centers.astype(np.float64)
-    return centers, np.searchsorted((as_read[1:] + as_read[:-1]) / 2, values).astype(np.int32)
+    centers = np.unique(values)
+    if len(centers) <= size:
+        return centers
+    centers = np.linspace(centers[0], centers[-1], size)
+    for _ in range(rounds):
+        chosen = nearest(centers, values)
+        counts = np.bincount(chosen, minlength=size)
+        moved = np.sort(np.where(counts > 0, np.bincount(chosen, values, size) / np.maximum(counts, 1), centers))
+        if np.array_equal(moved, centers):
+            break
+        centers = moved
+    return centers
+
+
+def nearest(centers, values):
+    """Which of the centers, in rising order, is nearest to each value; int32."""
+    return np.searchsorted((centers[1:] + centers[:-1]) / 2, values).astype(np.int32)
+
+
+def _above(value):
+    """The float16 that is no smaller."""
+    found = np.float16(value)
+    return found if found >= value else np.nextafter(found, np.float16(np.inf))

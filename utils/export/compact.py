@@ -128,7 +128,7 @@ def _fold_constants(layers, arrays):
                 others = np.flatnonzero(fixed & by_input.reshape(len(fixed), -1).any(axis=1))
                 if len(others) > 1:
                     one = others[np.abs(constants[others]).argmax()]
-                    by_input[one] = (by_input[others] * (constants[others] / constants[one])[:, None, None, None]).sum(axis=0)
+                    by_input[one] = np.tensordot(constants[others] / constants[one], by_input[others], 1)
                     by_input[others[others != one]] = 0
             dead = ~(W.any(axis=0) if kind == "dense" else W.reshape(len(W), -1).any(axis=1))
             constants = np.where(dead, arrays[f"{name}.b"], np.nan)

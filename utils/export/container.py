@@ -117,9 +117,12 @@ def loads(content, path="this"):
                         "experiments/compress.py")
     reading = require("safetensors.numpy")
     try:
-        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+        length = int.from_bytes(content[:8], "little")
+        if length > LARGEST_TEXT:
+            raise ValueError("header")
+        header = json.loads(content[8:8 + length])
         if header["__metadata__"]["format"] != FORMAT:
-            raise UserError(f"{path} is of the format {header['__metadata__']['format']!r}, this version reads {FORMAT!r}")
+            raise UserError(f"it is of the format {header['__metadata__']['format']!r}, this version reads {FORMAT!r}")
         arrays = {name: np.asarray(array).tobytes() for name, array in reading.load(content).items()}
         order = [name for name in ("architecture", "code", "values", "whitening") if name in arrays]
         if len(order) < len(arrays) or f"{zlib.crc32(b''.join(arrays[name] for name in order)):08x}" != \
@@ -147,7 +150,7 @@ def _decoded(arrays):
     shapes = array_shapes(layers, architecture["params"])
     keep = _Keep(coding.Reader(arrays["code"]), values, None, arrays.get("values", b""))
     # `select` layers need their indices before the layers can be checked; their shapes are checked first.
-    check([_with_indices(layer) for layer in layers], shapes)
+    check(_with_indices(layers), shapes)
     _walk(keep, architecture, shapes, preprocessing)
     classes = architecture["classes"]
     if isinstance(classes, int):
@@ -169,13 +172,17 @@ def _decoded(arrays):
     return ExportedNetwork(layers, {name: keep.found[name] for name in shapes}, preprocessing, list(classes))
 
 
-def _with_indices(layer):
-    """The layer, with a stand-in for indices that the code holds."""
-    if layer["kind"] != "select" or "indices" in layer:
-        return layer
-    if not 0 < layer["shape"][0] <= LARGEST_TEXT:
-        raise ValueError("select")
-    return {**layer, "indices": [0] * layer["shape"][0]}
+def _with_indices(layers):
+    """The layers, with stand-ins for indices that the code holds."""
+    found, left = [], LARGEST_TEXT
+    for previous, layer in zip([None, *layers], layers):
+        if layer["kind"] == "select" and "indices" not in layer:
+            left -= max(previous["shape"][0], layer["shape"][0])
+            if layer["shape"][0] < 1 or left < 0:
+                raise ValueError("select")
+            layer = {**layer, "indices": [0] * layer["shape"][0]}
+        found.append(layer)
+    return found
 
 
 def _coded(layer):
@@ -240,13 +247,13 @@ class _Keep:
         count = int(np.count_nonzero(mask))
         values = outputs_first[mask] if self.writing else None
         if self._bits:
-            size = 2 ** self._bits
-            # No more shared values than there are weights.
-            size = min(size, max(count, 2))
-            centers, chosen = coding.shared_values(values, size) if self.writing else (None, None)
-            centers = self._stream.floats(size, centers)
-            chosen = self._stream.symbols(count, size, chosen)
-            values = centers[chosen]
+            if count:
+                most = 2 ** self._bits
+                centers = self._stream.shared(most, coding.shared_values(values, most) if self.writing else None)
+                chosen = coding.nearest(centers.astype(np.float64), values) if self.writing else None
+                values = centers[self._stream.symbols(count, max(len(centers), 2), chosen)]
+            else:
+                values = np.empty(0, np.float32)
         else:
             values = self._plain(count, values)
         if not self.writing:
@@ -255,7 +262,7 @@ class _Keep:
             found = found.reshape(outputs, -1)
             self.found[name] = np.ascontiguousarray(found.T) if dense else found.reshape(shape)
 
-    def numbers(self, name, array, steps=None):
+    def numbers(self, name, array):
         """Biases and the like; shared values are equally spaced, as there are too few for finding better ones."""
         shape = array.shape if self.writing else array
         if self._bits:
@@ -266,15 +273,17 @@ class _Keep:
             self.found[name] = self._plain(math.prod(shape), array).reshape(shape)
 
     def image(self, name, array):
-        """The mean image: differences from the pixel on the left."""
+        """The mean image: what a pixel differs from its neighbours, on the left and above; a bit less will do."""
         shape = array.shape if self.writing else array
         if not self._bits:
             return self.numbers(name, array)
-        size = 2 ** self._bits
-        levels, lowest, step = self._levels(array, self._bits)
-        symbols = None if levels is None else np.diff(levels, prepend=0) % size
-        found = np.cumsum(self._stream.symbols(math.prod(shape), size, symbols)) % size
-        self.found[name] = (lowest + step * found).astype(np.float32).reshape(shape)
+        bits = min(self._bits, 7) - 1
+        levels, lowest, step = self._levels(array, bits)
+        if self.writing:
+            levels = np.diff(np.diff(levels.reshape(shape), axis=-2, prepend=0), axis=-1, prepend=0).ravel() % 2 ** bits
+        found = self._stream.symbols(math.prod(shape), 2 ** bits, levels).reshape(shape).astype(np.int64)
+        found = found.cumsum(axis=-1).cumsum(axis=-2) % 2 ** bits
+        self.found[name] = (lowest + step * found).astype(np.float32)
 
     def _levels(self, array, bits):
         """Equally spaced levels from the lowest value on: their numbers (None when reading), lowest and step."""

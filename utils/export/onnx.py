@@ -55,7 +55,8 @@ def onnx_model(network):
         if "whitening" in network.preprocessing:
             signal = node("Reshape", "pixels", signal, constant("as_pixels", np.array([-1, pixels], np.int64)))
             signal = node("MatMul", "whitened", signal, constant("whitening", network.preprocessing["whitening"]))
-            signal = node("Reshape", "white", signal, constant("as_images", np.array([-1, *network.input_shape], np.int64)))
+            signal = node("Reshape", "white", signal,
+                          constant("as_images", np.array([-1, *network.input_shape], np.int64)))
     before = network.input_shape
     for layer in network.layers[1:]:
         kind, name, arrays = layer["kind"], f"layer_{layer['name']}", network.arrays
@@ -73,7 +74,8 @@ def onnx_model(network):
         elif kind == "flatten":
             signal = node("Flatten", name, signal, axis=1)
         elif kind == "select":
-            signal = node("Gather", name, signal, constant(f"{name}_indices", np.array(layer["indices"], np.int64)), axis=1)
+            indices = constant(f"{name}_indices", np.array(layer["indices"], np.int64))
+            signal = node("Gather", name, signal, indices, axis=1)
         elif kind in ("batch_norm", "affine"):
             along = (1, -1, *[1] * (len(before) - 1))
             scale, shift = (values.astype(np.float32).reshape(along) for values in affine_of_batch_norm(layer, arrays))

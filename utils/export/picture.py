@@ -14,9 +14,9 @@ _MOST_PIXELS = 2 ** 26
 def read_picture(path, input_shape):
     """A picture's pixels, uint8, of a network's `input_shape`, (channels, rows, columns).
 
-    One channel: what is drawn, dark on bright paper or bright on dark, becomes bright on black, fills 5/7 of the image, and
-    has its centre of mass in the middle, as MNIST's digits do. Three channels: the picture is only scaled. Pictures of the
-    network's own size are taken as they are.
+    One channel: what is drawn, dark on bright paper or bright on dark, becomes bright on black, fills 5/7 of the image,
+    and has its centre of mass in the middle, as MNIST's digits do. Three channels: the picture is only scaled. Pictures
+    of the network's own size are taken as they are.
 
     Raises
     ------

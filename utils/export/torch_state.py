@@ -65,7 +65,8 @@ def arrays_of(state, layers):
             if name not in state:
                 raise UserError(f"the state_dict has no {name}: name the modules as the layers, "
                                 f"{', '.join(layer['name'] for layer in layers if _params(layer))}")
-            found[f"{layer['name']}.{here}"] = np.ascontiguousarray(convert(np.asarray(state[name], np.float32)), np.float32)
+            array = convert(np.asarray(state[name], np.float32))
+            found[f"{layer['name']}.{here}"] = np.ascontiguousarray(array, np.float32)
             left.discard(name)
     if left:
         raise UserError(f"the state_dict has {', '.join(sorted(left))}, the network no such layer")

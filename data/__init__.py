@@ -88,7 +88,7 @@ def load(name, data_dir=None, preprocessing=None, random_labels=None, variant=No
 
 
 def load_raw(name, data_dir=None, random_labels=None, variant=None, validation=None):
-    """The same before preprocessing: a :class:`data.dataset.Raw`, and the remarks that follow its name, a list of str."""
+    """The same before preprocessing: a :class:`data.dataset.Raw`, and a list of the remarks that follow its name."""
     if name not in DATASETS:
         raise UserError(f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}")
     raw = DATASETS[name].loader(data_dir, variant)

@@ -26,7 +26,7 @@ def describe(net):
     Returns
     -------
     list of dict
-        JSON's types only. Each has `kind`, `name`, `input` (the name of the layer before it), `shape` (of the output for
+        JSON's types only. Each has `kind`, `name`, `input` (the layer before it, by name), `shape` (of the output for
         one image) and what the kind needs: `pad`, `stride`, `size`, `nonlinearity`, `epsilon`. Kinds and nonlinearities
         that export does not know stand there by the names of their classes: it refuses them.
     """

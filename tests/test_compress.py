@@ -70,7 +70,8 @@ def test_a_described_network_predicts_as_theano_does(name, method, shape, k):
     expected = theano.function([images], get_output(net, images, deterministic=True))(inputs)
     layers = json.loads(json.dumps(describe(net)))
     assert [layer["kind"] for layer in layers if layer["kind"] == "BinaryDropoutLayer"] == []
-    exported = ExportedNetwork(layers, {key: np.array(value) for key, value in EffectiveParams(net).named_values().items()})
+    values = EffectiveParams(net).named_values()
+    exported = ExportedNetwork(layers, {key: np.array(value) for key, value in values.items()})
     for found in (exported, compact(exported).network):
         assert abs(found.probabilities(inputs) - expected).max() < CLOSE
         assert abs(found.probabilities(inputs, sparse=True) - expected).max() < CLOSE

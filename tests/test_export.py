@@ -26,7 +26,7 @@ STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
 
 def random_network(seed, density=None, scale=1.0):
-    """A chain of up to 3 convolutions, with paddings, strides, pooling, and up to 3 dense layers; batch normalizations."""
+    """A chain of up to 3 convolutions, with paddings, strides, pooling, up to 3 dense layers; batch normalizations."""
     rng = np.random.default_rng(seed)
     density = rng.choice([0, 0.02, 0.1, 0.5]) if density is None else density
     shape = [int(rng.integers(1, 4)), 9, 8]
@@ -168,8 +168,8 @@ def packages():
 
 
 def mnist_like(scale=0.3):
-    return compact(next(network for seed in itertools.count() if (network := random_network(seed, 0.3, scale)).preprocessing
-                        and len(network.layers) > 5)).network
+    networks = (random_network(seed, 0.3, scale) for seed in itertools.count())
+    return compact(next(network for network in networks if network.preprocessing and len(network.layers) > 5)).network
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -181,9 +181,11 @@ def test_a_file_holds_the_network(packages, tmp_path, values):
             assert size == (tmp_path / "net").stat().st_size
             read = container.load(str(tmp_path / "net"))
             images = inputs_of(network)
-            assert [{**layer, "input": None} for layer in read.layers] == [{**layer, "input": None} for layer in network.layers]
+            assert [{**layer, "input": None} for layer in read.layers] == [
+                {**layer, "input": None} for layer in network.layers]
             assert read.classes == network.classes and set(read.arrays) == set(network.arrays)
-            assert all((read.arrays[name] != 0).sum() <= (array != 0).sum() for name, array in network.weights().items())
+            assert all((read.arrays[name] != 0).sum() <= (array != 0).sum()
+                       for name, array in network.weights().items())
             assert abs(read.predict(images) - network.predict(images)).max() <= allowed, seed
 
 
@@ -193,7 +195,8 @@ def test_whitening_and_names_of_classes_are_kept(packages):
     network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [3, 2, 2]},
                                {"kind": "dense", "name": "d", "shape": [2], "nonlinearity": "softmax"}],
                               {"d.W": rng.normal(size=(12, 2)).astype(np.float32)},
-                              {"mean": rng.random((3, 2, 2)).astype(np.float32), "whitening": matrix + matrix.T}, ["a", "b"])
+                              {"mean": rng.random((3, 2, 2)).astype(np.float32), "whitening": matrix + matrix.T},
+                              ["a", "b"])
     read = container.loads(container.dumps(network))
     images = inputs_of(network)
     assert read.classes == ["a", "b"] and set(read.classify(images)) <= {"a", "b"}
@@ -223,7 +226,8 @@ def forged(change, monkeypatch):
     """A file with the right checksum whose architecture was changed."""
     dumps = json.dumps
     with monkeypatch.context() as patched:
-        patched.setattr(container.json, "dumps", lambda value, **keywords: dumps(change(json.loads(dumps(value))) or value))
+        patched.setattr(container.json, "dumps",
+                        lambda value, **keywords: dumps(change(json.loads(dumps(value))) or value))
         return container.dumps(mnist_like(), "5")
 
 
@@ -233,7 +237,8 @@ def test_files_that_ask_for_too_much_are_refused(packages, monkeypatch):
         return architecture
 
     def deeper(architecture):
-        architecture["layers"] += [{"kind": "nonlinearity", "name": f"n{number}", "nonlinearity": "rectify", "shape": [4]}
+        architecture["layers"] += [{"kind": "nonlinearity", "name": f"n{number}", "nonlinearity": "rectify",
+                                    "shape": [4]}
                                    for number in range(1001)]
         return architecture
 
@@ -249,7 +254,8 @@ def test_files_that_ask_for_too_much_are_refused(packages, monkeypatch):
         architecture["layers"][-1]["kind"] = "os.system"
         return architecture
     def wider(architecture):
-        architecture["layers"][1:1] = [{"kind": "select", "name": f"s{number}", "shape": [2 ** 22]} for number in range(900)]
+        architecture["layers"][1:1] = [{"kind": "select", "name": f"s{number}", "shape": [2 ** 22]}
+                                       for number in range(900)]
         return architecture
     for change in (larger, deeper, longer, other, recursive, wider):
         with pytest.raises(UserError) as raised:
@@ -270,7 +276,8 @@ def test_prediction_from_a_file_needs_no_theano(packages, tmp_path):
     code = ("import sys; from utils.export import load; import numpy as np; net = load(sys.argv[1])\n"
             "print(net.predict(np.zeros((2, *net.input_shape), 'uint8')).sum(axis=1))\n"
             "assert not {'theano', 'lasagne', 'nets', 'data'} & set(sys.modules)")
-    result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "net")], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "net")], cwd=ROOT, capture_output=True,
+                            text=True)
     assert result.returncode == 0 and result.stdout.strip() == "[1. 1.]", result.stderr
 
 
@@ -293,7 +300,8 @@ def compiled(network, folder, flags=("-O2",), **keywords):
         pytest.skip("no C compiler")
     source, library = folder / "net.c", folder / f"net{len(list(folder.iterdir()))}.so"
     source.write_text(c_source(network, **keywords))
-    built = subprocess.run([COMPILER, *STRICT, *flags, "-shared", "-fPIC", source, "-o", library, "-lm"], capture_output=True,
+    built = subprocess.run([COMPILER, *STRICT, *flags, "-shared", "-fPIC", source, "-o", library, "-lm"],
+                           capture_output=True,
                            text=True)
     assert built.returncode == 0 and not built.stderr, built.stderr
     function, pointer = ctypes.CDLL(str(library)).predict, ctypes.POINTER(ctypes.c_float)
@@ -336,9 +344,11 @@ def test_the_onnx_model_predicts_the_same(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_a_state_dict_brings_back_the_arrays(seed):
     network = random_network(seed)
-    if any(layer["kind"] in ("dense", "conv") and f"{layer['name']}.b" not in network.arrays for layer in network.layers):
+    if any(layer["kind"] in ("dense", "conv") and f"{layer['name']}.b" not in network.arrays
+           for layer in network.layers):
         pytest.skip("a layer without biases")
-    back = torch_state.arrays_of({**torch_state.state_dict(network), "l1.num_batches_tracked": np.int64(3)}, network.layers)
+    back = torch_state.arrays_of({**torch_state.state_dict(network), "l1.num_batches_tracked": np.int64(3)},
+                                 network.layers)
     assert set(back) == set(network.arrays)
     for name, array in network.arrays.items():
         np.testing.assert_allclose(back[name], array, rtol=1e-5, err_msg=name)
@@ -354,7 +364,8 @@ def test_torch_predicts_the_same_from_the_state_dict(tmp_path):
     network = next(network for network in map(random_network, itertools.count()) if any(
         layer["kind"] == "conv" for layer in network.layers) and any(
         layer["kind"] == "batch_norm" for layer in network.layers) and all(
-        f"{name.removesuffix('.W')}.b" in network.arrays for name in network.weights()) and network.preprocessing is None)
+        f"{name.removesuffix('.W')}.b" in network.arrays for name in network.weights())
+        and network.preprocessing is None)
     model, before = torch.nn.Sequential(), network.input_shape
     functions = {"rectify": torch.nn.ReLU, "tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid,
                  "softmax": lambda: torch.nn.Softmax(1), "identity": torch.nn.Identity}
@@ -365,7 +376,8 @@ def test_torch_predicts_the_same_from_the_state_dict(tmp_path):
         elif kind == "max_pool":
             module = torch.nn.MaxPool2d(layer["size"], layer["stride"])
         elif kind == "batch_norm":
-            module = (torch.nn.BatchNorm2d if len(before) == 3 else torch.nn.BatchNorm1d)(before[0], eps=layer["epsilon"])
+            kind = torch.nn.BatchNorm2d if len(before) == 3 else torch.nn.BatchNorm1d
+            module = kind(before[0], eps=layer["epsilon"])
         else:
             if len(before) > 1:
                 model.add_module(f"flat{len(model)}", torch.nn.Flatten())

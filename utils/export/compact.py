@@ -1,7 +1,7 @@
 """Cuts out of a pruned network what no kept weight needs; what is left is an ordinary, smaller dense network.
 
 A unit without kept weights is the same for every image. Where such constants meet a layer without zero padding, they
-move into its biases. With zeros around the images a constant channel is none: there, one of them takes the others' part.
+move into its biases. With zeros around the images a constant channel is none: there, one takes the others' part.
 """
 
 import math

@@ -29,8 +29,8 @@ FORMAT = "sparsevd 1"
 #: Larger files and architectures are refused unread.
 LARGEST_FILE, LARGEST_TEXT = 2 ** 29, 2 ** 22
 #: What nearly every architecture holds, so that deflating it begins with knowing it.
-_KNOWN = (b'{"layers":[{"kind":"input","name":"input","shape":[3,32,32]},{"kind":"conv","size":[5,5],"size":[3,3],"pad":'
-          b'[1,1],"pad":[0,0],"stride":[1,1],"nonlinearity":"identity","name":"conv1","shape":[20,24,24]},{"kind":'
+_KNOWN = (b'{"layers":[{"kind":"input","name":"input","shape":[3,32,32]},{"kind":"conv","size":[5,5],"size":[3,3],'
+          b'"pad":[1,1],"pad":[0,0],"stride":[1,1],"nonlinearity":"identity","name":"conv1","shape":[20,24,24]},{"kind":'
           b'"max_pool","size":[2,2],"stride":[2,2],"name":"layer2","shape":[50,4,4]},{"kind":"batch_norm","epsilon":0.001,'
           b'"kind":"affine","name":"norm1","scale","shift"{"kind":"flatten","name":"flatten","shape":[784]},{"kind":'
           b'"select","name":"flatten_used","shape":[400]},{"kind":"dense","nonlinearity":"rectify","name":"dense1",'

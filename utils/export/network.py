@@ -31,7 +31,7 @@ class ExportedNetwork:
         `flatten`, `nonlinearity`; in a compacted network also `select`, which takes the `indices` along axis 1, and
         `affine`, a scale and a shift by channel
     arrays : dict
-        {"layer.W": float32 array, ...}; dense W (inputs, units), conv W (filters, channels, rows, columns), not flipped;
+        {"layer.W": float32 array, ...}; dense W (inputs, units), conv W (filters, channels, rows, columns), unflipped;
         b (units,); of a batch normalization beta, gamma, mean, inv_std; of an affine layer scale, shift
     preprocessing : dict or None
         what is done to images: `mean` (and `whitening`), as :mod:`data.preprocessing` has them; {} is the division of
@@ -77,8 +77,9 @@ class ExportedNetwork:
         """
         images = np.asarray(images)
         # One image, or images of one channel.
-        if images.size % math.prod(self.input_shape) or _squeezed(images.shape) not in (
-                _squeezed(self.input_shape), _squeezed((images.size // math.prod(self.input_shape), *self.input_shape))):
+        size = math.prod(self.input_shape)
+        if images.size % size or _squeezed(images.shape) not in (
+                _squeezed(self.input_shape), _squeezed((images.size // size, *self.input_shape))):
             raise UserError(f"images of shape {images.shape} do not fit a network for {self.input_shape}")
         images = images.reshape(-1, *self.input_shape).astype(np.float32)
         if self.preprocessing is not None:

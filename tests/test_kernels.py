@@ -4,6 +4,7 @@ What is particular to one of them is in test_kernel_<name>.py.
 """
 
 import contextlib
+from types import SimpleNamespace
 from collections import namedtuple
 from functools import lru_cache
 
@@ -16,7 +17,7 @@ from lasagne.nonlinearities import identity, rectify, softmax
 from theano.configparser import change_flags
 
 from conftest import QUICK, GivenNoise
-from nets import kernels, kl
+from nets import kernels, kl, methods
 from nets.kernels.base import CppOp
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.conv import Convolution
@@ -252,10 +253,12 @@ def test_a_network_trains_as_its_plain_graph(float64, monkeypatch):
             for layer in weight_layers(net):
                 layer.noise = GivenNoise(rng.normal(size=(IMAGES, *layer.output_shape[1:])))
                 layer.set_log_sigma2(-3)
-            trainer = Trainer(net, num_examples=IMAGES)
+            trainer = Trainer(net, methods.make("sparse-vd"), num_examples=IMAGES)
         images, labels = rng.normal(size=(5 * IMAGES, 1, SIDE, SIDE)), rng.randint(3, size=5 * IMAGES).astype("int32")
-        train, mean_kl = trainer.train_epoch(images, labels, IMAGES, np.arange(len(images)), 0.05, 1.0)
-        trained[graph] = {**trainer.weights(), "losses": [train.nll, mean_kl, trainer.evaluate(images, labels).nll]}
+        batches = list(zip(np.split(images, 5), np.split(labels, 5)))
+        train, (mean_kl,) = trainer.train_epoch(batches, 0.05, [1.0])
+        test = trainer.evaluate(SimpleNamespace(inputs=images, targets=labels))
+        trained[graph] = {**trainer.weights(), "losses": [train.nll, mean_kl, test.nll]}
     # A bias before batch normalization has a gradient of rounding errors only, which Adam makes something of.
     for key, expected in trained["plain"].items():
         np.testing.assert_allclose(trained["C++"][key], expected, rtol=1e-9, atol=1e-8, err_msg=key)

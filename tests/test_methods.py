@@ -209,7 +209,8 @@ def test_its_values_are_stored_and_restored(trained):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_plain_graph_trains_too(name, data):
+def test_the_plain_graph_trains_too(name, data, monkeypatch):
+    monkeypatch.setattr(theano.config, "mode", "FAST_COMPILE")      # in Python: compiling takes a minute
     kernels.use_plain_graph(True)
     try:
         trainer, generator = make_trainer(name, data)

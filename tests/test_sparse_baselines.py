@@ -28,7 +28,7 @@ def test_classifiers_find_the_features_that_matter(dataset, classifier):
 
 def test_ard_is_left_out_where_it_takes_hours(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(baselines, "FEW_IMAGES", 400)
-    (tmp_path / "summary.json").write_text(json.dumps(dict(method="SparseVD", test_error_percent=4.5,
+    (tmp_path / "summary.json").write_text(json.dumps(dict(method_title="SparseVD", test_error_percent=4.5,
                                                            sparsity_percent_total=66.6)))
     baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
     output = capsys.readouterr().out
@@ -38,7 +38,7 @@ def test_ard_is_left_out_where_it_takes_hours(dataset, tmp_path, monkeypatch, ca
 
 
 def test_results_stand_beside_the_runs(dataset, tmp_path, capsys):
-    (tmp_path / "summary.json").write_text(json.dumps(dict(method="SparseVD", test_error_percent=4.5,
+    (tmp_path / "summary.json").write_text(json.dumps(dict(method_title="SparseVD", test_error_percent=4.5,
                                                            sparsity_percent_total=66.6)))
     baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
     lines = capsys.readouterr().out.splitlines()

@@ -19,8 +19,7 @@ def test_the_readmes_python_runs():
 
 
 def test_step_by_step_runs(tmp_path):
-    environment = {**os.environ, "SPARSEVD_EPOCHS": "2", "SPARSEVD_DATA": str(tmp_path),
-                   "THEANO_FLAGS": f"{os.environ.get('THEANO_FLAGS', '')},mode=FAST_COMPILE".lstrip(",")}
+    environment = {**os.environ, "SPARSEVD_EPOCHS": "2", "SPARSEVD_DATA": str(tmp_path)}
     result = subprocess.run(script("step_by_step"), capture_output=True, text=True, timeout=600, cwd=tmp_path,
                             env=environment)
     assert result.returncode == 0, result.stderr

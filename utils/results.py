@@ -91,13 +91,18 @@ def _from_format_1(old):
         flags[name.removeprefix("no-").replace("-", "_")] = value if value else not name.startswith("no-")
     if old["method"] != method:
         flags["parameterization"] = "multiplicative"
+    shown = list(old.get("flags", []))
+    if runs.named(network) in ("lenet-5-caffe", "vgg-like"):
+        # Their convolutions kept the noise of pruned weights, and dense ones started from Glorot's distribution.
+        flags["earlier_code"] = True
+        shown.insert(0, "earlier code")
     # Those of the first days do not name their start, as there was no other.
     start = old.get("start", "random")
     return {**old, "network": runs.named(network), "k": float(k or 1), "network_title": old["network"],
             "method": runs.named(method), "method_title": old["method"], "prunes": method == "SparseVD",
             "dataset": dataset, "dataset_title": old["dataset"], "random_labels": "random labels" in remarks,
             "validation": None, "start": runs.named(start), "start_title": start, "flags": flags,
-            "flags_shown": " ".join(old.get("flags", []))}
+            "flags_shown": " ".join(shown)}
 
 
 def history(folder):

@@ -2,9 +2,10 @@
 
 from collections import namedtuple
 
+import numpy as np
 import theano.tensor as T
 
-__all__ = ["Classification", "Evaluation"]
+__all__ = ["Classification", "Distillation", "Evaluation"]
 
 #: How well a network does on a set. nll : mean of -log p(target | input) in nats; error_percent : float.
 Evaluation = namedtuple("Evaluation", "nll error_percent")
@@ -33,3 +34,44 @@ class Classification:
         """The :class:`Evaluation` of sums over `number` inputs."""
         nll, wrong = sums
         return Evaluation(float(nll) / number, 100.0 * float(wrong) / number)
+
+
+class Distillation(Classification):
+    """Classification with a teacher, whose softened probabilities are learned beside the labels.
+
+    What is minimized is (1 - weight) times -log p(label) + weight T^2 times the cross-entropy of the teacher's and the
+    network's probabilities, both to the power 1 / T and normalized. What is reported is of the labels.
+
+    Parameters
+    ----------
+    temperature : float
+        T, above 0
+    weight : float
+        0 <= weight < 1
+
+    References
+    ----------
+    Hinton, Vinyals, Dean (2015), Distilling the knowledge in a neural network, section 2.
+    """
+
+    def __init__(self, temperature, weight):
+        self.temperature, self.weight = temperature, weight
+
+    def targets(self):
+        """A Theano variable for a minibatch: the label and the teacher's log p of each class, (inputs, 1 + classes)."""
+        return T.matrix("taught")
+
+    def nll(self, probabilities, taught):
+        # A probability that has become 0 in float32 has no gradient.
+        logs = T.log(T.maximum(probabilities, np.finfo(probabilities.dtype).tiny)) / self.temperature
+        logs -= T.log(T.sum(T.exp(logs), axis=1, keepdims=True))
+        teacher = T.nnet.softmax(taught[:, 1:] / self.temperature)
+        cross_entropy = -T.mean(T.sum(teacher * logs, axis=1))
+        return ((1 - self.weight) * super().nll(probabilities, self._labels(taught))
+                + self.weight * self.temperature ** 2 * cross_entropy)
+
+    def sums(self, probabilities, taught):
+        return Classification().sums(probabilities, self._labels(taught))
+
+    def _labels(self, taught):
+        return T.cast(taught[:, 0], "int32")

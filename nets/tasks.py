@@ -2,7 +2,6 @@
 
 from collections import namedtuple
 
-import numpy as np
 import theano.tensor as T
 
 __all__ = ["Classification", "Distillation", "Evaluation"]
@@ -39,8 +38,9 @@ class Classification:
 class Distillation(Classification):
     """Classification with a teacher, whose softened probabilities are learned beside the labels.
 
-    What is minimized is (1 - weight) times -log p(label) + weight T^2 times the cross-entropy of the teacher's and the
-    network's probabilities, both to the power 1 / T and normalized. What is reported is of the labels.
+    The network ends in Theano's softmax. What is minimized is (1 - weight) times -log p(label) + weight T^2 times the
+    cross-entropy of the teacher's and the network's probabilities, both to the power 1 / T and normalized. What is
+    reported is of the labels.
 
     Parameters
     ----------
@@ -62,13 +62,12 @@ class Distillation(Classification):
         return T.matrix("taught")
 
     def nll(self, probabilities, taught):
-        # A probability that has become 0 in float32 has no gradient.
-        logs = T.log(T.maximum(probabilities, np.finfo(probabilities.dtype).tiny)) / self.temperature
-        logs -= T.log(T.sum(T.exp(logs), axis=1, keepdims=True))
+        # Of the scores before the softmax: the logarithm of a probability near 0 has a gradient that overflows.
+        scores = probabilities.owner.inputs[0]
+        logs = T.nnet.logsoftmax(scores)[T.arange(taught.shape[0]), self._labels(taught)]
         teacher = T.nnet.softmax(taught[:, 1:] / self.temperature)
-        cross_entropy = -T.mean(T.sum(teacher * logs, axis=1))
-        return ((1 - self.weight) * super().nll(probabilities, self._labels(taught))
-                + self.weight * self.temperature ** 2 * cross_entropy)
+        cross_entropy = -T.mean(T.sum(teacher * T.nnet.logsoftmax(scores / self.temperature), axis=1))
+        return (self.weight - 1) * T.mean(logs) + self.weight * self.temperature ** 2 * cross_entropy
 
     def sums(self, probabilities, taught):
         return Classification().sums(probabilities, self._labels(taught))

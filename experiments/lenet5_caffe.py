@@ -58,6 +58,9 @@ EXPERIMENT = Experiment(
         # tau is LeNet-300-100's.
         "sws": dict(
             epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.03),
+        # Of whole filters and units, from a dense network's weights. The rate, its fall, log_sigma and beta1 are the
+        # authors' script's, noise for each image and at all four places is ours.
+        "sbp": dict(learning_rate=LinearDecay(1e-3, begin=100, end=200), log_sigma=-5.0),
     })
 
 

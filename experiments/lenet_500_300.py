@@ -1,0 +1,31 @@
+"""Structured Bayesian Pruning on LeNet-500-300 (its paper's table): 784-500-300-10, pruned by whole units.
+
+    python experiments/lenet_500_300.py --pretrain dense      MNIST: the dense network, then noise on its units
+    python experiments/lenet_500_300.py --method dense        the dense network alone
+    python experiments/lenet_500_300.py --method sparse-vd    by single weights, to compare
+    python experiments/lenet_500_300.py --resume FOLDER       goes on with a run that was stopped
+"""
+
+import _setup  # noqa: F401  must come first: prepares Theano
+
+from experiments.common.cli import Experiment
+from experiments.common.experiment import run_script
+from experiments.lenet_300_100 import EXPERIMENT as LENET_300_100
+from nets.schedules import LinearDecay
+
+EXPERIMENT = Experiment(
+    name="lenet_500_300",
+    networks=("lenet-500-300",),
+    dataset="mnist",
+    epochs=200,
+    defaults=dict(batch_size=100),
+    methods={
+        # No script of the authors' is published for this network: the values are those of theirs for LeNet-5.
+        "sbp": dict(learning_rate=LinearDecay(1e-3, begin=100, end=200), log_sigma=-5.0),
+        "dense": LENET_300_100.methods["dense"],
+        "sparse-vd": LENET_300_100.methods["sparse-vd"],
+    })
+
+
+if __name__ == "__main__":
+    run_script(EXPERIMENT, __doc__)

@@ -1,0 +1,72 @@
+"""A network's prediction in PyTorch, for `prediction.py --peers PYTHON`, whose questions it answers line by line.
+
+Needs torch and numpy only. The network is a file that `prediction.py` writes: layers, mean image, `state_dict`.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+NONLINEARITIES = {"identity": nn.Identity, "rectify": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+def module(layer, before):
+    """The module of a described layer, after one of that output shape."""
+    kind = layer["kind"]
+    if kind == "dense":
+        return nn.Linear(int(np.prod(before)), layer["shape"][0])
+    if kind == "conv":
+        return nn.Conv2d(before[0], layer["shape"][0], layer["size"], layer["stride"], layer["pad"])
+    if kind == "batch_norm":
+        return (nn.BatchNorm2d if len(before) == 3 else nn.BatchNorm1d)(before[0], layer["epsilon"])
+    return nn.MaxPool2d(layer["size"], layer["stride"])
+
+
+def build(path):
+    """The network, with the division of pixels by 256 and the mean image in front."""
+    stored = np.load(path)
+    layers = json.loads(str(stored["layers"]))
+    found, before = nn.Sequential(), layers[0]["shape"]
+    for layer in layers[1:]:
+        if layer["kind"] == "dense" and len(before) > 1:
+            found.add_module(f"{layer['name']}_flat", nn.Flatten())
+        found.add_module(layer["name"], module(layer, before))
+        nonlinearity = layer.get("nonlinearity", "identity")
+        if nonlinearity == "softmax":
+            found.add_module(f"{layer['name']}_softmax", nn.Softmax(dim=1))
+        elif nonlinearity != "identity":
+            found.add_module(f"{layer['name']}_{nonlinearity}", NONLINEARITIES[nonlinearity]())
+        before = layer["shape"]
+    state = {name.removeprefix("state/"): torch.tensor(stored[name]) for name in stored.files if "/" in name}
+    found.load_state_dict(state, strict=False)
+    missing = set(name for name in found.state_dict() if "num_batches" not in name) - set(state)
+    assert not missing, missing
+    mean = torch.tensor(stored["mean"])
+    found.eval()
+    return lambda images: found(images / 256 - mean)
+
+
+def main(path):
+    predict, given = build(path), None
+    with torch.inference_mode():
+        for line in sys.stdin:
+            question = json.loads(line)
+            torch.set_num_threads(question["threads"])
+            if "images" in question:
+                given = torch.tensor(question["images"])
+                print(json.dumps(predict(given).tolist()), flush=True)
+                continue
+            images = given[:question["number"]].contiguous()
+            calls, begin = 0, time.perf_counter()
+            while (passed := time.perf_counter() - begin) < question["seconds"]:
+                predict(images)
+                calls += 1
+            print(json.dumps(passed / calls), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

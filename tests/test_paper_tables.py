@@ -108,13 +108,8 @@ def rows(text):
 
 
 def test_the_page_of_results_shows_what_the_command_prints(printed):
-<<<<<<< HEAD
     page = read(RESULTS)
-    assert printed.count("**") == 8 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
-=======
-    page = read("docs", "results.md")
     assert printed.count("**") == 10 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
->>>>>>> 8e32761 (Structured Bayesian Pruning as a method, LeNet-500-300, units and multiplications of every run)
 
 
 def test_the_readmes_result_is_lines_of_what_the_command_prints(printed):
@@ -145,7 +140,6 @@ def test_logistic_regression_stands_beside_scikit_learns(tmp_path):
 
 def test_every_table_in_latex(tmp_path):
     output = tables("--results", tmp_path, "--format", "latex").stdout
-<<<<<<< HEAD
     assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 4
 
 
@@ -169,6 +163,3 @@ def main():
 
 if __name__ == "__main__":
     main()
-=======
-    assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 5
->>>>>>> 8e32761 (Structured Bayesian Pruning as a method, LeNet-500-300, units and multiplications of every run)

@@ -1,9 +1,5 @@
 """Structured Bayesian Pruning: its formulas against published values and scipy's, its layers against numpy."""
 
-import json
-import os
-import subprocess
-
 import lasagne
 import numpy as np
 import pytest
@@ -13,14 +9,16 @@ from lasagne.layers import InputLayer, get_all_layers, get_output
 from lasagne.nonlinearities import rectify, softmax
 from scipy import stats
 
-from conftest import QUICK, script
+from conftest import QUICK
+from experiments.common import cli
 from nets import methods
 from nets.architectures import NETWORKS
 from nets.describe import describe
 from nets.layers.log_normal import LogNormalConv2DLayer, LogNormalDenseLayer, kl, mean, sampled, snr
 from nets.layers.pool import MaxPool2x2Layer
+from nets.schedules import Constant
 from nets.sparsity import EffectiveParams
-from utils import files, published
+from utils import published, tables
 from utils.errors import UserError
 from utils.export import ExportedNetwork, compact, structure
 
@@ -301,37 +299,26 @@ def test_published_multiplications_are_those_of_the_networks():
         assert row.multiplications_before / row.multiplications == pytest.approx(ratio, abs=0.005)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of LeNet-500-300 in which units are pruned: its folder, and what was printed."""
-    folder = tmp_path_factory.mktemp("sbp") / "run"
-    flags = ("--dataset", "digits", "--epochs", 1, "--log-sigma", 0.9, "--kl-weight", 0.1, "--plain-graph", "--output", folder)
-    # In Python: compiling takes a minute.
-    environment = {**os.environ, "THEANO_FLAGS": ",".join(filter(None, (os.environ.get("THEANO_FLAGS"),
-                                                                        "mode=FAST_COMPILE")))}
-    result = subprocess.run(script("lenet_500_300", *flags), capture_output=True, text=True, timeout=600,
-                            env=environment)
-    assert result.returncode == 0, result.stderr
-    return folder, result.stdout
+def test_what_a_run_prints_of_its_units():
+    """Beside the paper's, whose 48,550 multiplications are 545,000 / 11.23."""
+    network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [4]},
+                               {"kind": "dense", "name": "one", "shape": [3], "nonlinearity": "rectify"},
+                               {"kind": "dense", "name": "two", "shape": [2], "nonlinearity": "softmax"}],
+                              {"one.W": np.diag([1, 1, 0, 0])[:, :3].astype("float32"),
+                               "two.W": np.array([[1, 2], [0, 0], [3, 4]], "float32")})
+    found = structure(network)
+    assert found["units"] == {"before": [4, 3], "left": [1, 1]}
+    assert found["multiplications"] == found["weights"] == {"before": 18, "left": 3}
+    text = tables.structure_table({"network": "lenet-500-300", "method": "sbp", "method_title": "SBP",
+                                   "structure": found})
+    line, paper = (next(line for line in text.splitlines() if name in line) for name in ("this run", "paper"))
+    assert "4-3" in line and "1-1" in line and "3 (6.0x fewer)" in line
+    assert "245-160-55" in paper and "48,550 (11.2x fewer)" in paper
 
 
-def test_a_run_reports_its_units_and_multiplications(finished):
-    folder, output = finished
-    summary = json.loads((folder / "summary.json").read_text())
-    weights = files.read_arrays(folder / "weights_pruned.npz")
-    pixels, first, second = (int(weights[f"dense{number}.W"].any(axis=1).sum()) for number in (1, 2, 3))
-    found = summary["structure"]
-    assert found["units"] == {"before": [784, 500, 300], "left": [pixels, first, second]}
-    assert found["multiplications"] == {"before": 545000, "left": pixels * first + first * second + 10 * second}
-    assert pixels < 784 and f"{pixels}-{first}-{second}" in output
-    assert "SBP, paper" in output and "245-160-55" in output and "48,550 (11.2x fewer)" in output
-
-
-def test_units_have_a_table(finished):
-    folder, _ = finished
-    result = subprocess.run(script("paper_tables", "--results", os.path.dirname(folder), "--table", "units"),
-                            capture_output=True, text=True, timeout=120)
-    line = next(line for line in result.stdout.splitlines() if "SBP" in line and "measured" in line)
-    left = json.loads((folder / "summary.json").read_text())["structure"]["units"]["left"]
-    assert " - ".join(map(str, left)) in line and "x fewer" in line
-    assert "SBP, paper; not run here" in result.stdout      # that is on MNIST
+def test_a_batchs_images_can_share_their_noise():
+    experiment = cli.Experiment("made_up", ("lenet-500-300",), "digits", {"sbp": dict(learning_rate=Constant(1e-3))})
+    options = cli.parse(experiment, "", ["--kl-weight", "1", "2", "3", "--noise-for", "batch"])
+    assert options.method.kl_weight == [1, 2, 3] and options.flags_shown == "--kl-weight 1 2 3 --noise-for batch"
+    net = options.network.build(options.method)
+    assert [layer.shared for layer in get_all_layers(net) if hasattr(layer, "noises")] == [True] * 3

@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -29,6 +28,7 @@ import nets  # noqa: E402,F401  prepares Theano
 import numpy as np  # noqa: E402
 import theano  # noqa: E402
 from lasagne.layers import get_output  # noqa: E402
+from prediction_torch import median_seconds  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
@@ -243,18 +243,12 @@ def check(forms, images):
 
 
 def timed(forms, images):
-    """Seconds of one call of each form, the median of rounds."""
+    """Seconds of one call of each form: the median of rounds, of medians over a round's calls."""
     found = {name: [] for name in forms}
     for _ in range(ROUNDS):
         for name, form in forms.items():
-            if hasattr(form, "seconds"):
-                found[name].append(form.seconds(images))
-                continue
-            calls, begin = 0, time.perf_counter()
-            while (passed := time.perf_counter() - begin) < SECONDS:
-                form(images)
-                calls += 1
-            found[name].append(passed / calls)
+            found[name].append(form.seconds(images) if hasattr(form, "seconds")
+                               else median_seconds(form, images, SECONDS))
     return {name: statistics.median(values) for name, values in found.items()}
 
 

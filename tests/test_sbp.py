@@ -262,6 +262,13 @@ def test_parameters_stay_where_formulas_are_accurate():
     np.testing.assert_array_equal(values[1], [0, -3, -20, 5])
 
 
+def test_a_weight_for_each_kind_of_units(evaluate):
+    """Those of LeNet-5 as they are counted: 20-50-800-500."""
+    method = methods.make("sbp", log_sigma=0.0, kl_weight=[1.0, 10.0, 100.0, 1000.0])
+    term, = method.terms(NETWORKS["lenet-5-caffe"].build(method))
+    assert evaluate(term.value) == pytest.approx((20 + 10 * 50 + 100 * 800 + 1000 * 500) * 2.269941, rel=1e-6)
+
+
 def test_the_term_is_the_kl_of_all_noise_by_layer(evaluate):
     method = methods.make("sbp", log_sigma=0.0, kl_weight=[1.0, 3.0])
     net = method.dense_layer(InputLayer((None, 5)), 4, rectify, "one")

@@ -157,10 +157,6 @@ class LogNormalLayer:
         """The layer's one or two :class:`UnitNoise`."""
         return [noise for noise in (self.channel_noise, self.unit_noise) if noise]
 
-    def get_kl(self):
-        """The sum of KL(q || p) over all noise; a Theano scalar."""
-        return sum(noise.kl() for noise in self.noises)
-
     def input_factors(self):
         """What predictions multiply each input (of a convolution, each channel) by, 0 where it is pruned."""
         if self.unit_noise is None:

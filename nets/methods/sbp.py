@@ -36,8 +36,8 @@ class SBP(Method):
     flags = (
         Flag("threshold", 1.0, "a unit is pruned where its signal-to-noise ratio is at most X", number),
         Flag("log_sigma", -5.0, "where log sigma of every unit's noise starts", number),
-        Flag("kl_weight", [1.0], "a factor on the KL term, one number for all layers with noise or one each", size,
-             nargs="+"),
+        Flag("kl_weight", [1.0], "a factor on the KL term, one number for all units or one for each layer's, as they are "
+                                 "counted: for LeNet-5 of 20, 50, 800 and 500", size, nargs="+"),
         Flag("noise_for", "image", "whether each image has noise of its own, or a batch's images share it as in the "
                                    "authors' code", choices=SAMPLES),
         Flag("noise_rate", 1.0, "a factor on the learning rate for mu and log sigma", size),
@@ -70,9 +70,9 @@ class SBP(Method):
         return f", log sigma = {self.log_sigma:g}"
 
     def terms(self, net):
-        layers = _layers(net)
-        weights = per_layer("--kl-weight", self.kl_weight, len(layers))
-        divergence = sum(weight * layer.get_kl() for weight, layer in zip(weights, layers))
+        noises = _noises(net)
+        weights = per_layer("--kl-weight", self.kl_weight, len(noises))
+        divergence = sum(weight * noise.kl() for weight, noise in zip(weights, noises))
         return [Term("kl", "KL", T.as_tensor_variable(divergence), ConstantSchedule(1.0))]
 
     def groups(self, net):
@@ -113,9 +113,6 @@ class SBP(Method):
                 param.set_value(value)
 
 
-def _layers(net):
-    return [layer for layer in get_all_layers(net) if isinstance(layer, LogNormalLayer)]
-
-
 def _noises(net):
-    return [noise for layer in _layers(net) for noise in layer.noises]
+    """From the input on; of a dense layer after images, the channels' first."""
+    return [noise for layer in get_all_layers(net) if isinstance(layer, LogNormalLayer) for noise in layer.noises]

@@ -6,8 +6,9 @@
 
 Of a run, its network.safetensors is taken (`experiments/compress.py` makes it), or else what it left is compacted. The
 dense network has random weights, which are as fast as any. All forms are timed in turn, again and again, and medians
-are shown, so that other load hits all of them alike; ratios are to the fastest of the dense network's engines in that
-column. The C file is compiled by `cc -O3 -march=native` and has one thread. Needs requirements-export.txt.
+are shown, of one thread's processor time, or of the time that passes on more; those want an idle machine. Ratios are to
+the fastest of the dense network's engines in that column. The C file is compiled by `cc -O3 -march=native` and has one
+thread. Needs requirements-export.txt.
 """
 
 import argparse
@@ -81,7 +82,7 @@ def main():
                     forms.update(one.forms(threads))
                 check(forms, images)
                 for number in NUMBERS:
-                    times[number, threads] = timed(forms, images[:number])
+                    times[number, threads] = timed(forms, images[:number], threads)
         size = 4 * sum(array.size for array in dense.arrays.values())
         sizes = {("Dense", engine): (size, dense.multiplications(), "") for engine in (*ENGINES, "numpy")}
         for one in pruned:
@@ -242,13 +243,13 @@ def check(forms, images):
             raise UserError(f"{title}, {form} predicts something else: probabilities differ by {apart:g}")
 
 
-def timed(forms, images):
+def timed(forms, images, threads):
     """Seconds of one call of each form: the median of rounds, of medians over a round's calls."""
     found = {name: [] for name in forms}
     for _ in range(ROUNDS):
         for name, form in forms.items():
             found[name].append(form.seconds(images) if hasattr(form, "seconds")
-                               else median_seconds(form, images, SECONDS))
+                               else median_seconds(form, images, SECONDS, threads))
     return {name: statistics.median(values) for name, values in found.items()}
 
 

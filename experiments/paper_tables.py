@@ -111,8 +111,8 @@ def units(groups):
                 counts = [one["multiplications"] for one in found]
                 rows.append((*identity(group), values(group, "test_error_percent", 2),
                              " - ".join(column(numbers, 0) for numbers in left),
-                             column([one["left"] for one in counts], 0)
-                             + f" ({column([one['before'] / one['left'] for one in counts], 1)}x fewer)"))
+                             f"{results.mean_and_deviation([one['left'] for one in counts])[0]:,.0f} "
+                             f"({column([one['before'] / one['left'] for one in counts], 1)}x fewer)"))
     return rows
 
 

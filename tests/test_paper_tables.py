@@ -147,7 +147,7 @@ def test_runs_that_counted_their_units_have_a_table(tmp_path):
     write_run(tmp_path / "c", network="LeNet-5-Caffe")
     output = tables("--results", tmp_path, "--table", "units").stdout
     line, = (line for line in output.splitlines() if "measured" in line)
-    assert "210 (14) - 100 (0) - 45 (7)" in line and "25950 (2192) (21.1 (1.8)x fewer)" in line
+    assert "210 (14) - 100 (0) - 45 (7)" in line and "25,950 (21.1 (1.8)x fewer)" in line
     assert "SBP, paper  " in output and "SSL, paper; not run here" in output
 
 

@@ -13,7 +13,7 @@ from nets.training import warm_start
 from nets.training.loop import fit
 from nets.training.trainer import Trainer, seed_generators
 from utils import compression, files, plots, runs, tables, theano_setup
-from utils.errors import UserError
+from utils.errors import UserError, advising
 from utils.pictures import Snapshots
 
 __all__ = ["run_script", "run"]
@@ -127,7 +127,8 @@ def _train(options, dataset, start, after_epoch=None):
                              augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after)
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
-    _finish(options, run, trainer, dataset, history, completed, began, teacher)
+    with advising(f"{run.resume_hint} goes on from the last checkpoint"):
+        _finish(options, run, trainer, dataset, history, completed, began, teacher)
     return run
 
 

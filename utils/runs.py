@@ -65,15 +65,22 @@ class Run:
             # Unbuffered: what does not fit on the disk is not written once more when the process ends.
             self._log = open(self.path("log.txt"), "ab", buffering=0)
         try:
+            self._begin(config, resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, config, resume):
+        try:
             fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another process is training in {folder}: wait for it, or name another folder with "
+            raise UserError(f"another process is training in {self.folder}: wait for it, or name another folder with "
                             "--output") from None
         if not resume:
             self._require_no_run()      # once more, now that no other process can make one
-        if holds_run(folder):
+        if holds_run(self.folder):
             self.config = self._stored_config()
-            self._require_same_settings(folder, self.config, config)
+            self._require_same_settings(self.folder, self.config, config)
             origin = {name: value for name, value in config.items() if name != "settings"}
             self.config["resumed"] = [*self.config.get("resumed", []), origin]
         #: The last checkpoint as (arrays, epoch, history, generator), see `save_checkpoint`; None if there is none yet.
@@ -177,6 +184,12 @@ class Run:
     def close(self):
         """Lets another process train in the folder."""
         self._log.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
 
 
 def _require_this_format(path, found):

@@ -31,6 +31,7 @@ def main(function):
     """Runs an experiment's main function; what the user can mend ends in one line and exit status 1."""
     try:
         function()
+        sys.stdout.flush()
     except UserError as error:
         message, status = f"error: {error}", 1
     except KeyboardInterrupt:

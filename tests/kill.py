@@ -43,8 +43,10 @@ def start(case, output, folder, **environment):
     script, *flags = CASES[case]
     command = [sys.executable, os.path.join(ROOT, "experiments", f"{script}.py"), *flags, "--output", output,
                "--resume"]
-    # In a session of its own, with the compilers that it starts.
-    return subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, start_new_session=True, text=True,
+    # Threads that wait sleep: there may be more of them than cores. In a session of its own, with the compilers that it
+    # starts.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive", **environment}
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, text=True,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

@@ -246,9 +246,9 @@ def draw_trade_off(folder):
                           summary["seed"], error, compression)
                          for summary, (compression, error) in zip(group.summaries, points))
             for summary in group.summaries:
-                path = os.path.join(summary["folder"], "thresholds.json")
-                if os.path.exists(path):
-                    draw_swept(axes, files.read_json(path)["thresholds"], colors[group.method])
+                if os.path.exists(os.path.join(summary["folder"], "thresholds.json")):
+                    swept = results.read_thresholds(summary["folder"])["thresholds"]
+                    draw_swept(axes, swept, colors[group.method])
         for row in published.FRONTIER:
             if row.network == network:
                 axes.plot(row.compression, row.error_percent, "x", color="0.5")

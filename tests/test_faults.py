@@ -32,7 +32,7 @@ def train(compiled, digits, tmp_path, monkeypatch):
         with files.atomic_write(path) as file:
             file.write(b"picture")
     monkeypatch.setattr(experiment.data, "load", lambda *arguments: few)
-    monkeypatch.setattr(experiment, "Trainer", lambda *arguments: compiled)
+    monkeypatch.setattr(experiment, "Trainer", lambda *arguments, **keywords: compiled)
     monkeypatch.setattr(plots, "draw_curves", picture)
     monkeypatch.chdir(tmp_path)
 

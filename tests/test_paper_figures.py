@@ -32,8 +32,10 @@ def drawn(tmp_path_factory):
     write_run(runs / "multiplicative", "SparseVD, multiplicative noise", losses=(2.0, 1.5))
     write_run(runs / "old", network="LeNet-5-Caffe")
     write_run(runs / "dense", method="Dense", compression=1.0)
-    (runs / "additive" / "thresholds.json").write_text(json.dumps({"thresholds": [
-        dict(threshold=3 - step, error_percent=2.0 + step, compression=100.0 + 50 * step) for step in range(4)]}))
+    rows = [dict(threshold=3 - step, error_percent=2.0 + step, compression=100.0 + 50 * step, nonzero=100 - step)
+            for step in range(4)]
+    (runs / "additive" / "thresholds.json").write_text(json.dumps(
+        {"images": "test images", "thresholds": rows, "edges": [0.0, 1.0], "histogram": {"dense1": [1]}}))
     write_run(runs / "vgg", network="VGG-like, k = 0.25", dataset="cifar10 (q75)", test_error_percent=20.0)
     (runs / "additive" / "gradient_variance.json").write_text(json.dumps({"rows": [
         dict(epoch=epoch, layer="dense1", additive=1e-9, multiplicative=2e-9 * 10 ** epoch) for epoch in (0, 1, 2)]}))

@@ -153,7 +153,7 @@ class Run:
     def _warn_of_another_environment(self, config):
         """Says what else than the settings makes the run's numbers differ from those of one that was never stopped."""
         before, now = (where.get("environment", {}) for where in (self.config, config))
-        names = {*_DECISIVE, *(("threads",) if config["settings"]["training"].get("plain_graph") else ())}
+        names = {*_DECISIVE, *(("threads",) if config["settings"].get("training", {}).get("plain_graph") else ())}
         changed = [name for name in before if name in names and before[name] != now.get(name)]
         if changed:
             changes = "; ".join(f"{name} was {before[name]}, now {now.get(name)}" for name in changed)

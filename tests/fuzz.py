@@ -9,6 +9,7 @@ The seed is fixed: the damage of a number is always the same. Exit status 1 if o
 
 import argparse
 import contextlib
+import copy
 import gzip
 import io
 import json
@@ -118,11 +119,11 @@ def damage_value(value, rng):
                     todo.append(node[key])
         node, key = rng.choice(nodes)
         if node is None:
-            value = rng.choice([*VALUES, value, value, value, [value], {"x": value}])
+            value = rng.choice([copy.deepcopy(rng.choice(VALUES)), value, [value], {"x": value}])
             continue
         kind = rng.randrange(6)
         if kind < 3:
-            node[key] = rng.choice(VALUES)
+            node[key] = copy.deepcopy(rng.choice(VALUES))
         elif kind == 3:
             del node[key]
         elif kind == 4 and isinstance(node, dict):

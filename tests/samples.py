@@ -25,7 +25,8 @@ SUMMARY = {"format": runs.FORMAT, "experiment": "lenet_300_100", "network": "len
            "test_nll": 0.3, "final_train_error_percent": 2.5, "sparsity_percent": {"dense1": 75.0, "dense2": 50.0},
            "nonzero": {"dense1": 10, "dense2": 6}, "weights": {"dense1": 40, "dense2": 12},
            "sparsity_percent_total": 69.2, "compression": 3.25, "compression_by_layer": {"dense1": 4.0, "dense2": 2.0},
-           "seconds": 3.5, "git_commit": "0" * 40}
+           "structure": {"units": {"before": [10, 4], "left": [8, 2]}, "weights": {"before": 52, "left": 22},
+                         "multiplications": {"before": 52, "left": 22}}, "seconds": 3.5, "git_commit": "0" * 40}
 HISTORY = [{"epoch": epoch, "learning_rate": 1e-3, "kl_weight": 0.5, "train_loss": 1 / epoch, "test_loss": 1.2 / epoch,
             "train_nll": 0.9 / epoch, "test_nll": 1.1 / epoch, "train_error_percent": 9.0 / epoch,
             "test_error_percent": 10.0 / epoch, "kl": 100.0, "sparsity_percent_dense1": 75.0,

@@ -104,6 +104,22 @@ class ConfigOfFormat1(_Origin):
     settings: _SettingsOfFormat1
 
 
+class _Counts(TypedDict):
+    before: Count
+    left: Count
+
+
+class _Units(TypedDict):
+    before: list[Count]
+    left: list[Count]
+
+
+class _Structure(TypedDict):
+    units: _Units
+    multiplications: _Counts
+    weights: _Counts
+
+
 class Summary(TypedDict):
     """`summary.json`."""
 
@@ -136,6 +152,7 @@ class Summary(TypedDict):
     sparsity_percent_total: Percent
     compression: AboveZero | None
     compression_by_layer: dict[Name, AboveZero | None]
+    structure: NotRequired[_Structure | None]
     seconds: NotNegative
     git_commit: Text | None
 

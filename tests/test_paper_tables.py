@@ -15,7 +15,7 @@ from utils import results
 def write_run(folder, **values):
     folder.mkdir(parents=True)
     own = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", epochs=200, threshold=3.0, seed=1,
-               start="random", flags=[], test_error_percent=2.0, compression=100.0,
+               start="random", flags=[], test_error_percent=2.0, compression=100.0, structure=None,
                sparsity_percent=dict(dense1=99.0, dense2=98.0))
     summary = samples.summary(**{**own, **values})
     del summary["format"]   # the first one
@@ -161,7 +161,8 @@ def test_logistic_regression_stands_beside_scikit_learns(tmp_path):
 
 def test_runs_that_counted_their_units_have_a_table(tmp_path):
     def structure(units, left):
-        return dict(units=dict(before=[784, 500, 300], left=units), multiplications=dict(before=545000, left=left))
+        counts = dict(before=545000, left=left)
+        return dict(units=dict(before=[784, 500, 300], left=units), multiplications=counts, weights=counts)
     own = dict(network="LeNet-500-300", method="SBP")
     write_run(tmp_path / "a", seed=1, structure=structure([200, 100, 40], 24400), **own)
     write_run(tmp_path / "b", seed=2, structure=structure([220, 100, 50], 27500), **own)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import struct
 import tarfile
 import zlib
@@ -11,6 +12,10 @@ import numpy as np
 from utils.errors import UserError
 
 __all__ = ["gunzip", "untar", "parse_idx"]
+
+#: Bytes that a file may unpack to; CIFAR's archives have 184 million.
+LARGEST = 2 ** 28
+_MOST_MEMBERS, _MOST_AXES = 1000, 8
 
 
 def gunzip(packed, name):
@@ -25,14 +30,18 @@ def gunzip(packed, name):
     Raises
     ------
     UserError
-        if the content breaks off or is damaged.
+        if the content breaks off or is damaged, or has more than LARGEST bytes unpacked.
     """
     if not packed.startswith(b"\x1f\x8b"):
         return packed
     try:
-        return gzip.decompress(packed)
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            content = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise UserError(f"{name} is truncated or damaged ({error})") from None
+    if len(content) > LARGEST:
+        raise UserError(f"{name} unpacks to more than {LARGEST:,} bytes, and no data set's file does")
+    return content
 
 
 def untar(archive, folder, members, name):
@@ -58,11 +67,25 @@ def untar(archive, folder, members, name):
     UserError
         if the archive is damaged or lacks one of the files.
     """
+    content = gunzip(archive, name)
+    wanted = {f"{folder}/{member}": member for member in members}
+    found = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(gunzip(archive, name))) as tar:
-            return {member: tar.extractfile(f"{folder}/{member}").read() for member in members}
-    # extractfile gives None for what is no file.
-    except (tarfile.TarError, KeyError, AttributeError) as error:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            for number, info in enumerate(tar):
+                if number == _MOST_MEMBERS:
+                    raise ValueError(f"more than {number} files")
+                if info.name not in wanted:
+                    continue
+                # A sparse file's size is not that of what is there.
+                if not info.isreg() or info.issparse() or info.size > len(content):
+                    raise ValueError(f"{info.name} is no plain file")
+                found[wanted[info.name]] = tar.extractfile(info).read()
+                if len(found[wanted[info.name]]) < info.size:
+                    raise ValueError(f"{info.name} breaks off")
+        return {member: found[member] for member in wanted.values()}
+    # The last of these: headers within headers.
+    except (tarfile.TarError, OSError, EOFError, LookupError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(f"{name} does not hold what it should ({error}); delete or replace it") from None
 
 
@@ -90,6 +113,6 @@ def parse_idx(content, name):
         raise UserError(f"{name} breaks off in its header")
     shape = struct.unpack(f">{num_axes}I", content[4:start])
     values = np.frombuffer(content, np.uint8, offset=start)
-    if values.size != int(np.prod(shape, dtype=np.int64)):
+    if not 1 <= num_axes <= _MOST_AXES or values.size != math.prod(shape):
         raise UserError(f"{name} should hold {shape} values and holds {values.size}")
     return values.reshape(shape)

@@ -15,6 +15,8 @@ __all__ = ["FileSet", "data_folder", "find", "find_or_download"]
 DATA_VARIABLE = "SPARSEVD_DATA"
 MIRROR_VARIABLE = "SPARSEVD_MIRROR"
 DEFAULT_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "downloads")
+#: Bytes of a file; more is refused unread.
+LARGEST = 2 ** 29
 CONNECT_SECONDS, STALL_SECONDS = 10, 20
 
 
@@ -110,6 +112,8 @@ def _find(name, places):
 
 def _read(file_set, name, path, unpack, variant=None):
     try:
+        if os.path.getsize(path) > LARGEST:
+            raise UserError(f"{path} has more than {LARGEST:,} bytes, and no data set's file does")
         with open(path, "rb") as file:
             content = unpack(file.read(), path)
         if not variant:

@@ -5,6 +5,7 @@ import numpy as np
 from data.archives import gunzip, parse_idx
 from data.dataset import Raw, Split
 from data.download import FileSet, find_or_download
+from utils.errors import UserError
 
 __all__ = ["load_mnist", "load_fashion_mnist"]
 
@@ -47,5 +48,12 @@ def load_fashion_mnist(data_dir=None, variant=None):
 
 def _load(file_set, data_dir, variant=None):
     contents = find_or_download(file_set, data_dir, gunzip, variant)
-    train_images, train_labels, test_images, test_labels = (parse_idx(*item[::-1]) for item in contents.items())
+    train_images, train_labels, test_images, test_labels = (parse_idx(content, name)
+                                                            for name, content in contents.items())
+    for images, labels, name in ((train_images, train_labels, "the training set"),
+                                 (test_images, test_labels, "the test set")):
+        if images.ndim != 3 or images.shape[1:] != train_images.shape[1:] or labels.shape != images.shape[:1] \
+                or not images.size or labels.max() > 9:
+            raise UserError(f"{name} of {file_set.name} is not images, all of one size, and a label from 0 to 9 for "
+                            f"each: its files hold values of shape {images.shape} and {labels.shape}")
     return Raw(Split(train_images[:, np.newaxis], train_labels), Split(test_images[:, np.newaxis], test_labels), 10)

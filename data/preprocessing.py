@@ -193,9 +193,12 @@ def _cached_whitening(train, mean, cache_folder, regularization):
     path = os.path.join(cache_folder, f"zca-{digest.hexdigest()[:32]}.npz")
     if os.path.exists(path):
         try:
-            return files.read_arrays(path)["whitening"]
+            kept = files.read_arrays(path)["whitening"]
+            if kept.shape == (mean.size, mean.size) and kept.dtype == np.float32:
+                return kept
         except (UserError, KeyError):
-            pass  # damaged: it is computed and written anew
+            pass
+        # Damaged: it is computed and written anew.
     whitening = _whitening(train, mean, regularization)
     try:
         os.makedirs(cache_folder, exist_ok=True)

@@ -81,7 +81,7 @@ def parse():
 
 def our_curves(run):
     rows = results.history(run.folder)
-    columns = sparsity_columns(rows[0]).values()
+    columns = sparsity_columns(rows[0] if rows else ()).values()
     return [{"epoch": int(row["epoch"]), "test_error_percent": row["test_error_percent"],
              "train_error_percent": row["train_error_percent"], "sparsity_percent": total(
                  with_sparsity(run.layers, [row[column] for column in columns])).sparsity_percent} for row in rows]

@@ -25,7 +25,7 @@ from nets.architectures import NETWORKS
 from nets.layers.sparse_vd import PARAMETERIZATIONS
 from nets.sparsity import weight_layers
 from nets.training.gradient_noise import GradientNoise
-from utils import files
+from utils import files, results
 
 MEASUREMENTS = 20       # spread evenly over the epochs, besides one before the first
 BATCH = 100             # images
@@ -47,15 +47,14 @@ class Measurement:
             return
         if not self.noises:
             self.noises.update((name, noise_of(name, dataset)) for name in PARAMETERIZATIONS)
-        path = run.path("gradient_variance.json")
         # An epoch that is trained again after a crash may stand there already.
-        rows = [row for row in stored(path) if row["epoch"] < epoch]
+        rows = [row for row in stored(run.folder) if row["epoch"] < epoch]
         rows += measured(epoch, self.noises, trainer.net, dataset)
-        files.write_json(path, {"batch": BATCH, "draws": DRAWS, "rows": rows})
+        files.write_json(run.path("gradient_variance.json"), {"batch": BATCH, "draws": DRAWS, "rows": rows})
 
 
 def print_table(run, dataset):
-    print(table(stored(run.path("gradient_variance.json"))))
+    print(table(stored(run.folder)))
 
 
 def noise_of(parameterization, dataset):
@@ -76,13 +75,14 @@ def measured(epoch, noises, net, dataset):
     return [{"epoch": epoch, "layer": layer, **values} for layer, values in variances.items()]
 
 
-def stored(path):
-    return files.read_json(path)["rows"] if os.path.exists(path) else []
+def stored(folder):
+    path = os.path.join(folder, "gradient_variance.json")
+    return results.read_gradient_variance(folder)["rows"] if os.path.exists(path) else []
 
 
 def table(rows):
     return tabulate([(row["epoch"], row["layer"], row["additive"], row["multiplicative"],
-                      row["multiplicative"] / row["additive"]) for row in rows],
+                      row["multiplicative"] / row["additive"] if row["additive"] else None) for row in rows],
                     ("After epoch", "Layer", "Variance, additive noise", "multiplicative noise", "ratio"),
                     floatfmt=("", "", ".2e", ".2e", ".3g"))
 

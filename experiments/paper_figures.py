@@ -107,7 +107,8 @@ def draw_noises(folder):
             noise = flags.pop("parameterization", "additive")
             by_rest[group.epochs, group.network, group.k, group.start, group.dataset_title, str(flags)][noise] = group
     pairs = [by_rest[rest] for rest in sorted(by_rest) if len(by_rest[rest]) == len(NOISES)]
-    variances = sorted(glob.glob(os.path.join(folder, "*", "gradient_variance.json")))
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*", "gradient_variance.json")))
+    variances = list(results.readable(results.read_gradient_variance, map(os.path.dirname, paths)))
     missing = []
     if not pairs:
         missing.append("two runs of as many epochs, such as python experiments/lenet_300_100.py, and the same with "
@@ -133,7 +134,7 @@ def draw_noises(folder):
     bounds.set(xlabel="epoch", ylabel="lower bound, nats per training image",
                ylim=(min(bounds.get_lines()[0].get_ydata()[len(epochs) // 10:]) * 2, 0))
     sparsities.set(xlabel="epoch", ylabel="sparsity of all weights, %", ylim=(0, 101))
-    rows = files.read_json(variances[0])["rows"]
+    rows = [row for row in variances[0]["rows"] if row["additive"]]   # not of wholly pruned layers
     for layer in dict.fromkeys(row["layer"] for row in rows):
         own = [row for row in rows if row["layer"] == layer]
         found = [row["multiplicative"] / row["additive"] for row in own]
@@ -192,16 +193,14 @@ PANELS = 4
 
 
 def draw_weights(folder):
-    found = [path for path in sorted(glob.glob(os.path.join(folder, "*", "snapshots")))
-             if glob.glob(os.path.join(path, "epoch-*.npz"))]
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*", "snapshots")))
+    found = [(path, *read) for path in paths for read in results.readable(read_snapshots, [path]) if read[1]]
     if not found:
         return None, "not drawn, it needs a run with --snapshots"
     figure = Figure(figsize=(2.6 * PANELS, 5.4 * len(found)), layout="constrained")
-    for part, path in zip(np.atleast_1d(figure.subfigures(len(found), 1)), found):
-        settings = runs.read_config(os.path.dirname(path))["settings"]
+    for part, (_, settings, kept) in zip(np.atleast_1d(figure.subfigures(len(found), 1)), found):
         part.suptitle(f"{settings['network_title']}, {settings['dataset']['title']}: the first filters, "
                       "a piece of the first dense layer (white: pruned)")
-        kept = pictures.kept(path)
         epochs = pictures.thinned(list(kept), PANELS)
         for row, (name, layout) in zip(part.subplots(2, PANELS, squeeze=False),
                                        (("filters", pictures.tiled), ("dense", np.asarray))):
@@ -211,7 +210,12 @@ def draw_weights(folder):
                 axes.imshow(np.ma.masked_equal(picture, 0), cmap="RdBu_r", vmin=-scale, vmax=scale,
                             interpolation="nearest")
                 axes.set(xticks=(), yticks=(), title=f"epoch {epoch}")
-    return figure, f"weights of {', '.join(os.path.basename(os.path.dirname(path)) for path in found)}"
+    return figure, f"weights of {', '.join(os.path.basename(os.path.dirname(path)) for path, *_ in found)}"
+
+
+def read_snapshots(path):
+    """A run's settings, and what it kept of its weights in its folder of that path."""
+    return runs.read_config(os.path.dirname(path))["settings"], pictures.kept(path)
 
 
 def draw_trade_off(folder):
@@ -242,9 +246,9 @@ def draw_trade_off(folder):
                           summary["seed"], error, compression)
                          for summary, (compression, error) in zip(group.summaries, points))
             for summary in group.summaries:
-                path = os.path.join(summary["folder"], "thresholds.json")
-                if os.path.exists(path):
-                    draw_swept(axes, files.read_json(path)["thresholds"], colors[group.method])
+                if os.path.exists(os.path.join(summary["folder"], "thresholds.json")):
+                    swept = results.read_thresholds(summary["folder"])["thresholds"]
+                    draw_swept(axes, swept, colors[group.method])
         for row in published.FRONTIER:
             if row.network == network:
                 axes.plot(row.compression, row.error_percent, "x", color="0.5")

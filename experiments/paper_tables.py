@@ -15,7 +15,7 @@ import _setup  # noqa: F401  must come first
 from tabulate import tabulate
 
 from experiments.common import reproduction, status
-from utils import files, published, results, tables
+from utils import published, results, tables
 
 MOST_LAYERS = 6     # whose sparsities find room in a row
 HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Sparsity per layer %", "Compression")
@@ -106,7 +106,7 @@ def units(groups):
                                  row.multiplications, row.multiplications_before)))
         for group in own:
             found = [summary.get("structure") for summary in group.summaries]
-            if all(found):
+            if all(one and one["multiplications"]["left"] for one in found):
                 left = zip(*(one["units"]["left"] for one in found))
                 counts = [one["multiplications"] for one in found]
                 rows.append((*identity(group), values(group, "test_error_percent", 2),
@@ -152,11 +152,13 @@ def logistic_regression(groups):
 
 def baselines(group):
     """Rows of scikit-learn's classifiers, which ran with the group's first seed that has them."""
-    paths = [os.path.join(summary["folder"], "baselines.json") for summary in group.summaries]
-    for path in filter(os.path.exists, paths):
+    folders = [summary["folder"] for summary in group.summaries]
+    for folder in folders:
+        if not os.path.exists(os.path.join(folder, "baselines.json")):
+            continue
         return [("Logistic regression", f"{name}, measured", group.dataset_title, "", 1, "",
                  f"{found['test_accuracy']:.3f}", f"{found['sparsity_percent']:.1f}")
-                for name, found in files.read_json(path).items()]
+                for name, found in results.read_baselines(folder).items()]
     return []
 
 
@@ -177,6 +179,8 @@ def compression(group):
 
 
 def accuracy(group, key):
+    if any(key not in summary for summary in group.summaries):
+        return ""   # the first runs'
     return column([1 - summary[key] / 100 for summary in group.summaries], 3)
 
 

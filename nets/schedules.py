@@ -4,6 +4,7 @@ Each can be stretched to another number of epochs, and stored: `stored(schedule)
 back.
 """
 
+import math
 from dataclasses import asdict, dataclass, is_dataclass, replace
 
 __all__ = ["Constant", "LinearDecay", "LinearWarmUp", "DroppingDecay", "InverseDecay", "stored", "restored"]
@@ -145,6 +146,9 @@ def restored(value):
     fields = dict(value)
     kind = fields.pop("schedule")
     try:
-        return _KINDS[kind](**{name: float(number) for name, number in fields.items()})
-    except (KeyError, TypeError, ValueError) as error:
+        fields = {name: float(number) for name, number in fields.items()}
+        if not all(map(math.isfinite, fields.values())):
+            raise ValueError("not finite")
+        return _KINDS[kind](**fields)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{value} is no schedule ({error})") from None

@@ -2,7 +2,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import theano
+import theano.tensor as T
 
 from conftest import ROOT
 
@@ -80,3 +83,15 @@ def test_what_cannot_be_compiled_ahead_is_left_to_theano(run):
     numbers, commands = run("2", "broken")
     assert numbers == pytest.approx([2.0149030, -0.48333333, 4, 4], rel=1e-6)     # of 1/30 and 16/30
     assert commands and all("cache" in command.split(" -o ")[1].split()[0] for command in commands)
+
+
+def test_any_number_of_threads_gives_the_same_bits_in_operations_by_element(set_threads):
+    """Of more elements than Theano leaves to one thread, which fill no whole number of vectors."""
+    x = T.fvector()
+    function = theano.function([x], T.exp(T.log(T.sqr(x) + 1e-8) * 0.3))
+    values = np.random.RandomState(0).uniform(size=theano.config.openmp_elemwise_minsize + 60003).astype("float32")
+    set_threads(1)
+    alone = np.array(function(values))
+    for threads in (2, 3, 8):
+        set_threads(threads)
+        np.testing.assert_array_equal(function(values), alone)

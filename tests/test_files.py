@@ -110,7 +110,17 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert files.read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["x.json"]
 
 
-@pytest.mark.parametrize("text", ['{"a": ', "[1]", ""])
+def test_the_clock_does_not_matter(tmp_path, arrays, monkeypatch):
+    """It may stand at 1970, before the first year of a zip file; and the same arrays are the same file."""
+    files.write_arrays(tmp_path / "x.npz", arrays)
+    for seconds in (0.0, 1e10):
+        monkeypatch.setattr("time.time", lambda: seconds)
+        files.write_arrays(tmp_path / "y.npz", arrays)
+        assert (tmp_path / "y.npz").read_bytes() == (tmp_path / "x.npz").read_bytes()
+
+
+@pytest.mark.parametrize("text", ['{"a": ', "[1]", "", '{"a": NaN}', "[" * 100_000, '{"a": "\\ud800"}',
+                                  '{"a": ' + "9" * 5000 + "}", " " * (files.LARGEST_TEXT + 1)])
 def test_damaged_json_is_named(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match="x.json"):

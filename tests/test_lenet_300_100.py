@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+import kill
 from conftest import script
 from utils import files
 
@@ -38,10 +39,7 @@ def weights(folder):
 
 
 def assert_same_weights(folder, other):
-    expected, found = weights(folder), weights(other)
-    assert list(expected) == list(found)
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert not kill.different_weights(folder, other)
 
 
 def wait_for(condition, process, seconds=300):
@@ -127,8 +125,9 @@ def test_the_summary_is_what_the_weights_and_the_data_give(run_script, tmp_path,
 
 @pytest.mark.parametrize("after_epochs", [0, 3])
 def test_killed_and_resumed_ends_with_the_same_bits(finished, run_script, tmp_path, after_epochs):
+    """On another number of threads, and by two processes at once, one of which is refused (tests/kill.py has more)."""
     folder = tmp_path / "killed"
-    process = run_script(*SHORT, "--output", folder, wait=False)
+    process = run_script(*SHORT, "--output", folder, wait=False, OMP_NUM_THREADS="1")
     log = folder / "log.txt"
     row = f"{after_epochs}/{EPOCHS} " if after_epochs else "Compiling"
     wait_for(lambda: log.exists() and row in log.read_text(), process)
@@ -136,9 +135,13 @@ def test_killed_and_resumed_ends_with_the_same_bits(finished, run_script, tmp_pa
     process.wait()
     assert not (folder / "summary.json").exists()
 
-    resumed = run_script("--resume", folder)
-    assert resumed.returncode == 0, resumed.stderr
-    assert ("Resumed after epoch" in resumed.stdout) == bool(after_epochs)
+    both = [run_script("--resume", folder, wait=False, OMP_NUM_THREADS="3") for _ in range(2)]
+    ended = [(process.communicate(timeout=600)[0], process.returncode) for process in both]
+    ended.sort(key=lambda pair: pair[1])
+    assert [status for _, status in ended] == [0, 1], ended
+    assert ("Resumed after epoch" in ended[0][0]) == bool(after_epochs)
+    assert ended[1][0].startswith(f"error: another process is training in {folder}: ")
+    assert len(ended[1][0].splitlines()) == 1
     assert_same_weights(finished[0], folder)
     columns = [[{name: value for name, value in row.items() if name != "seconds"} for row in
                 csv.DictReader((path / "history.csv").read_text().splitlines())] for path in (finished[0], folder)]

@@ -18,6 +18,7 @@ import theano.tensor as T
 from lasagne.layers import InputLayer, get_all_layers, get_output
 from lasagne.nonlinearities import rectify, softmax
 
+import samples
 from data.augmentation import PadCropFlip
 from data.dataset import Split
 from experiments.common import cli
@@ -98,7 +99,7 @@ def trained(request, data, tmp_path_factory):
     name = request.param
     trainer, generator = make_trainer(name, data)
     folder = tmp_path_factory.mktemp(name)
-    run = runs.Run(str(folder / "run"), {"settings": {"method": {"name": name}}})
+    run = runs.Run(str(folder / "run"), {"settings": {**samples.SETTINGS, "method": {"name": name}}})
     save, checkpoints = run.save_checkpoint, []
 
     def keep(*arguments):
@@ -272,10 +273,11 @@ def test_weights_of_the_other_parameterization_are_converted(tmp_path):
 
 
 def test_a_flag_that_a_run_lacks_counts_as_its_default(tmp_path):
-    settings = {"method": {"name": "sparse-vd"}, "training": {"epochs": 2}}
+    settings = {**samples.SETTINGS, "method": {"name": "sparse-vd"}, "training": {"epochs": 2, "seed": 1}}
     runs.Run(str(tmp_path), {"settings": settings}).close()
     defaults = {"method": {"kl": "paper"}, "training": {"l2": 0.0}}
-    newer = {"method": {"name": "sparse-vd", "kl": "paper"}, "training": {"epochs": 2, "l2": 0.0}}
+    newer = {**settings, "method": {"name": "sparse-vd", "kl": "paper"},
+             "training": {"epochs": 2, "seed": 1, "l2": 0.0}}
     runs.Run(str(tmp_path), {"settings": newer}, True, defaults).close()
     newer["method"]["kl"] = "first-version"
     with pytest.raises(UserError, match="kl is 'paper' there, not 'first-version'"):

@@ -5,17 +5,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import samples
 from conftest import script
 from utils import files
 
 
 def write_run(folder, method="SparseVD", network="LeNet-300-100", dataset="mnist", losses=(1.0, 0.5), **values):
     folder.mkdir(parents=True)
-    summary = dict(network=network, method=method, dataset=dataset, epochs=len(losses), threshold=3.0, seed=1,
-                   test_error_percent=2.0, sparsity_percent=dict(dense1=99.0), compression=100.0)
-    (folder / "summary.json").write_text(json.dumps({**summary, **values}))
-    (folder / "history.csv").write_text("epoch,train_loss,compression\n" + "".join(
-        f"{number},{loss},{4.0 * number}\n" for number, loss in enumerate(losses, 1)))
+    own = dict(network=network, method=method, dataset=dataset, epochs=len(losses), threshold=3.0, seed=1,
+               start="random", flags=[], test_error_percent=2.0, sparsity_percent=dict(dense1=99.0), compression=100.0)
+    summary = samples.summary(**{**own, **values})
+    del summary["format"]   # the first one
+    (folder / "summary.json").write_text(json.dumps(summary))
+    samples.write_history(folder, [{"train_loss": loss, "compression": 4.0 * number}
+                                   for number, loss in enumerate(losses, 1)])
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,10 @@ def drawn(tmp_path_factory):
     write_run(runs / "multiplicative", "SparseVD, multiplicative noise", losses=(2.0, 1.5))
     write_run(runs / "old", network="LeNet-5-Caffe")
     write_run(runs / "dense", method="Dense", compression=1.0)
-    (runs / "additive" / "thresholds.json").write_text(json.dumps({"thresholds": [
-        dict(threshold=3 - step, error_percent=2.0 + step, compression=100.0 + 50 * step) for step in range(4)]}))
+    rows = [dict(threshold=3 - step, error_percent=2.0 + step, compression=100.0 + 50 * step, nonzero=100 - step)
+            for step in range(4)]
+    (runs / "additive" / "thresholds.json").write_text(json.dumps(
+        {"images": "test images", "thresholds": rows, "edges": [0.0, 1.0], "histogram": {"dense1": [1]}}))
     write_run(runs / "vgg", network="VGG-like, k = 0.25", dataset="cifar10 (q75)", test_error_percent=20.0)
     (runs / "additive" / "gradient_variance.json").write_text(json.dumps({"rows": [
         dict(epoch=epoch, layer="dense1", additive=1e-9, multiplicative=2e-9 * 10 ** epoch) for epoch in (0, 1, 2)]}))
@@ -38,6 +43,12 @@ def drawn(tmp_path_factory):
     (runs / "additive" / "config.json").write_text(json.dumps({"settings": dict(
         experiment="lenet_300_100", network="LeNet", data="mnist", dataset="mnist", method="dense", epochs=2, seed=1,
         batch_size=100)}))
+    # Damaged ones, which are named and left out.
+    write_run(runs / "broken")
+    (runs / "broken" / "history.csv").write_text("epoch\n")
+    samples.write_run(runs / "broken-snapshots")
+    (runs / "broken-snapshots" / "snapshots" / "epoch-0000.npz").write_bytes(b"")
+    (runs / "broken-snapshots" / "summary.json").unlink()
     for epoch in range(6):
         weights = np.full((4, 1, 5, 5), epoch - 2.5, "float32")
         files.write_arrays(runs / "additive" / "snapshots" / f"epoch-{epoch:04d}.npz",
@@ -45,6 +56,8 @@ def drawn(tmp_path_factory):
     result = subprocess.run(script("paper_figures", "--results", runs, "--output", folder / "out"),
                             capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
+    warned = [line.partition("results/")[2].partition("/")[0] for line in result.stderr.splitlines()]
+    assert sorted(warned) == ["broken", "broken-snapshots"], result.stderr
     return folder / "out", result.stdout
 
 

@@ -7,16 +7,19 @@ import tempfile
 
 import pytest
 
+import samples
 from conftest import ROOT, script
 from utils import results
-from utils.errors import UserError
 
 
 def write_run(folder, **values):
     folder.mkdir(parents=True)
-    summary = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", epochs=200, threshold=3.0, seed=1,
-                   test_error_percent=2.0, sparsity_percent=dict(dense1=99.0, dense2=98.0), compression=100.0)
-    (folder / "summary.json").write_text(json.dumps({**summary, **values}))
+    own = dict(network="LeNet-300-100", method="SparseVD", dataset="mnist", epochs=200, threshold=3.0, seed=1,
+               start="random", flags=[], test_error_percent=2.0, compression=100.0, structure=None,
+               sparsity_percent=dict(dense1=99.0, dense2=98.0))
+    summary = samples.summary(**{**own, **values})
+    del summary["format"]   # the first one
+    (folder / "summary.json").write_text(json.dumps(summary))
 
 
 def tables(*flags):
@@ -66,11 +69,29 @@ def test_without_runs_the_papers_rows_stand_alone(tmp_path):
     assert result.returncode == 0 and "measured" not in result.stdout and "1.92" in result.stdout
 
 
-def test_a_damaged_summary_is_named(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "summary.json").write_text("{")
-    with pytest.raises(UserError, match="run/summary.json"):
-        results.collect(str(tmp_path))
+@pytest.mark.parametrize("name, content", [
+    ("summary.json", "{"), ("summary.json", {"compression": "much"}), ("summary.json", {"nonzero": {"dense1": 1}}),
+    ("summary.json", {"seed": None}), ("summary.json", {"format": 3}), ("config.json", {"settings": {}}),
+    ("history.csv", "epoch\n1\n"), ("history.csv", "epoch,\"\n1"), ("baselines.json", {"L1, scikit-learn": 1}),
+    ("gradient_variance.json", {"rows": [{}]}), ("thresholds.json", "[" * 100_000)])
+def test_a_damaged_run_is_named_and_left_out(tmp_path, capsys, name, content):
+    for run in ("good", "bad"):
+        samples.write_run(tmp_path / run)
+    path = tmp_path / "bad" / name
+    path.write_text(content if isinstance(content, str) else json.dumps({**json.loads(path.read_text()), **content}))
+    for _ in range(2):
+        group, = results.collect(str(tmp_path))
+        assert [summary["folder"] for summary in group.summaries] == [str(tmp_path / "good")]
+    warning, = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: skipped: ") and str(path) in warning
+
+
+def test_tables_of_the_other_runs_are_printed_beside_a_damaged_one(tmp_path):
+    write_run(tmp_path / "good")
+    write_run(tmp_path / "bad", test_error_percent=1000)
+    result = tables("--results", tmp_path)
+    assert result.returncode == 0 and "2.00" in result.stdout and "1000" not in result.stdout
+    assert len(result.stderr.splitlines()) == 1 and str(tmp_path / "bad") in result.stderr
 
 
 def of_committed_runs(folder):
@@ -140,7 +161,8 @@ def test_logistic_regression_stands_beside_scikit_learns(tmp_path):
 
 def test_runs_that_counted_their_units_have_a_table(tmp_path):
     def structure(units, left):
-        return dict(units=dict(before=[784, 500, 300], left=units), multiplications=dict(before=545000, left=left))
+        counts = dict(before=545000, left=left)
+        return dict(units=dict(before=[784, 500, 300], left=units), multiplications=counts, weights=counts)
     own = dict(network="LeNet-500-300", method="SBP")
     write_run(tmp_path / "a", seed=1, structure=structure([200, 100, 40], 24400), **own)
     write_run(tmp_path / "b", seed=2, structure=structure([220, 100, 50], 27500), **own)

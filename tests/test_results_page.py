@@ -42,7 +42,7 @@ def edit(path, change):
 
 def add_thresholds(run):
     """A sweep in which a lower threshold leaves fewer weights and more errors."""
-    rows = [{"threshold": value, "nonzero": int(1000 + 500 * value), "error_percent": 2 - 0.1 * value,
+    rows = [{"threshold": value, "nonzero": int(3000 + 500 * value), "error_percent": 2 - 0.1 * value,
              "compression": 200 - 10 * value} for value in np.arange(-4, 6.01, 0.25)[::-1]]
     edges = np.linspace(-8, 8, 81).tolist()
     (run / "thresholds.json").write_text(json.dumps({"images": "test images", "thresholds": rows, "edges": edges,

@@ -56,6 +56,11 @@ def test_theano_flags_win(tmp_path):
     assert show(tmp_path, THEANO_FLAGS=flags) == (0, ["float64|False||-O2"])
 
 
+def test_a_blas_that_cannot_be_linked_is_named(tmp_path):
+    status, (line,) = show(tmp_path, THEANO_FLAGS="blas.ldflags=-lnothing")
+    assert status == 1 and line.startswith("UserError: blas.ldflags=-lnothing cannot be linked (")
+
+
 def test_a_theanorc_wins_over_the_defaults_and_theano_flags_over_it(tmp_path):
     (tmp_path / "rc").write_text("[global]\nfloatX = float64\nopenmp = False\n[gcc]\ncxxflags = -O1\n")
     status, (line,) = show(tmp_path, THEANORC=str(tmp_path / "rc"), THEANO_FLAGS="openmp=True")

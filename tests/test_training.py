@@ -12,8 +12,8 @@ from utils import files, runs, tables
 from utils.compression import LayerSparsity
 from utils.errors import UserError
 
-SETTINGS = dict(experiment="lenet_300_100", method={"name": "sparse-vd"}, dataset={"name": "digits"},
-                training=dict(epochs=2, seed=1))
+SETTINGS = dict(experiment="lenet_300_100", network="lenet-300-100", network_title="LeNet-300-100", k=1.0,
+                method={"name": "sparse-vd"}, dataset={"name": "digits"}, training=dict(epochs=2, seed=1))
 
 
 def open_run(folder, resume=False, **training):
@@ -158,11 +158,17 @@ def test_runs_of_other_versions_are_refused(tmp_path):
         open_run(tmp_path, resume=True)
 
 
-def test_another_number_of_threads_is_said(tmp_path, capsys):
-    for threads in ("2", "2", "1"):
-        run = runs.Run(str(tmp_path), {"settings": SETTINGS, "environment": {"threads": threads}}, resume=True)
+@pytest.mark.parametrize("plain_graph", [False, True])
+def test_what_numbers_depend_on_is_said_where_it_is_another(tmp_path, capsys, plain_graph):
+    """Theano's own convolutions sum by thread, the project's do not."""
+    settings = {**SETTINGS, "training": {**SETTINGS["training"], "plain_graph": plain_graph}}
+    for threads, blas in (("2", "A"), ("2", "A"), ("1", "A"), ("2", "B")):
+        environment = {"threads": threads, "blas": blas, "python": threads}
+        run = runs.Run(str(tmp_path), {"settings": settings, "environment": environment}, resume=True)
         run.close()
-        assert ("began with 2 threads" in capsys.readouterr().out) == (threads == "1")
+        said = capsys.readouterr().out
+        assert ("threads was 2, now 1" in said) == (threads == "1" and plain_graph)
+        assert ("blas was A, now B" in said) == (blas == "B") and "python" not in said
 
 
 def test_a_resumed_run_tells_where_it_began_and_went_on(tmp_path):

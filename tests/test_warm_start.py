@@ -7,6 +7,7 @@ import theano.tensor as T
 from lasagne.layers import InputLayer, get_output
 from lasagne.nonlinearities import rectify, softmax
 
+import samples
 from nets import methods
 from nets.layers.batch_norm import BatchNormLayer
 from nets.params import named_params
@@ -44,8 +45,9 @@ def folder(trained, tmp_path):
     (tmp_path / "run").mkdir()
     files.write_arrays(tmp_path / "run" / "weights.npz",
                        {name: param.get_value() for name, param in named_params(trained).items()})
-    (tmp_path / "run" / "summary.json").write_text(json.dumps(dict(
-        network="LeNet", method="Binary dropout", dataset="mnist", epochs=1, seed=1)))
+    summary = samples.summary(network="LeNet", method="Binary dropout", dataset="mnist", flags=[], start="random")
+    del summary["format"]   # the first one
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
     return tmp_path / "run"
 
 

@@ -1,6 +1,7 @@
 """Values that decide what is trained, each described once: how it is read, checked, stored, compared and shown."""
 
 import argparse
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,40 @@ class Flag:
         if self.nargs:
             keywords["nargs"] = self.nargs
         parser.add_argument(self.option, **keywords)
+
+    def checked(self, value):
+        """A value that comes from a file, unchanged.
+
+        Raises
+        ------
+        ValueError
+            if it is none that the command line or a script could have given.
+        """
+        fits = value is None and self.default is None
+        if self.nargs or isinstance(self.default, (list, tuple)):
+            fits = fits or isinstance(value, (list, tuple)) and value and all(map(self._fits, value))
+        if not (fits or self._fits(value) and not self.nargs):
+            raise ValueError(f"{self.name} cannot be {str(value)[:100]!r}")
+        return value
+
+    def _fits(self, value):
+        """Whether one value, or one of several, is of the flag's kind."""
+        if self.type is bool or isinstance(self.default, bool):
+            return isinstance(value, bool)
+        if self.choices:
+            return value in self.choices
+        if hasattr(self.default, "stretched"):
+            return hasattr(value, "stretched")
+        if self.help and self.type is str:
+            return isinstance(value, str)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return False
+        if self.type is str:    # scripts alone set it
+            return True
+        try:
+            return self.type(str(value)) == value
+        except (ValueError, argparse.ArgumentTypeError):
+            return False
 
     def text(self, value):
         """The flag with a value, as one would type it."""

@@ -5,7 +5,10 @@ knows the few names that such a file needs, and gives each a stand-in of this mo
 refused.
 """
 
+import io
+import math
 import pickle
+import pickletools
 import re
 
 import numpy as np
@@ -14,6 +17,16 @@ from utils import files
 from utils.errors import UserError
 
 __all__ = ["read_log", "read_final_error", "read_weights", "write_weights"]
+
+#: Bytes of a weight file; more is refused unread.
+LARGEST = 2 ** 29
+#: What pickles of lists of arrays are made of. Neither sets nor dicts, whose keys would be hashed.
+_OPCODES = frozenset((
+    "PROTO FRAME MARK STOP GLOBAL STACK_GLOBAL REDUCE BUILD NONE NEWTRUE NEWFALSE INT LONG BININT BININT1 BININT2 "
+    "LONG1 STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES "
+    "BINBYTES8 TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_TUPLE LIST EMPTY_LIST APPEND APPENDS PUT BINPUT LONG_BINPUT MEMOIZE "
+    "GET BINGET LONG_BINGET").split())
+_MOST_OPCODES = 100_000
 
 COLUMNS = "epo upd lr beta tr_loss tr_nll tr_acc te_loss te_nll te_acc reg rw ard sec".split()
 
@@ -61,29 +74,36 @@ def read_final_error(path):
         if the file cannot be read.
     """
     for line in reversed(_lines(path)):
-        found = re.match(r"\s*acc\s+([0-9.]+)\s", line + " ")
-        if found:
+        found = re.match(r"\s*acc\s+([0-9]{1,3}(?:\.[0-9]*)?)\s", line + " ")
+        if found and float(found.group(1)) <= 100:
             return 100 - float(found.group(1))
     return None
 
 
 def _lines(path):
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().splitlines()
+        with open(path, "rb") as file:
+            content = file.read(files.LARGEST_TEXT + 1)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if len(content) > files.LARGEST_TEXT:
+        raise UserError(f"{path} is too large to be a log of the original repository")
+    return content.decode(errors="replace").splitlines()
 
 
 def _log_row(line, columns, where):
-    cells = [cell.lstrip("'") for cell in re.findall(r"\[[^]]*\]|\S+", line)]
+    cells = [cell.lstrip("'") for cell in re.findall(r"\[[^][]*\]|\S+", line)]
     try:
         row = dict(zip(columns, cells, strict=True))
         ard = tuple(100 * float(share) for share in row["ard"].strip("[]").replace(",", " ").split())
-        return {"epoch": int(row["epo"].partition("/")[0]) + 1, "learning_rate": float(row["lr"]),
-                "kl_weight": float(row["rw"]), "train_error_percent": 100 * (1 - float(row["tr_acc"])),
-                "test_error_percent": 100 * (1 - float(row["te_acc"])), "sparsity_percent": ard,
-                "seconds": float(row["sec"])}
+        found = {"epoch": int(row["epo"].partition("/")[0]) + 1, "learning_rate": float(row["lr"]),
+                 "kl_weight": float(row["rw"]), "train_error_percent": 100 * (1 - float(row["tr_acc"])),
+                 "test_error_percent": 100 * (1 - float(row["te_acc"])), "sparsity_percent": ard,
+                 "seconds": float(row["sec"])}
+        if not all(map(math.isfinite, (*found["sparsity_percent"], *(
+                value for name, value in found.items() if name != "sparsity_percent")))):
+            raise ValueError("a value is not finite")
+        return found
     except (ValueError, KeyError) as error:
         raise UserError(f"{where} is no row of the original's log ({error})") from None
 
@@ -124,19 +144,27 @@ def read_weights(path):
     """
     try:
         with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0,
-                           (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-            if read_header is None:
-                raise ValueError(f"version {version} of numpy's format")
-            _, _, dtype = read_header(file)
-            if not dtype.hasobject:
-                raise ValueError("one array of numbers, no list of arrays")
-            content = _Unpickler(file, path).load()
+            # From memory, where no more is read than there is, whatever the file says of its sizes.
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"more than {LARGEST:,} bytes")
+        file = io.BytesIO(content)
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0,
+                       (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read_header is None:
+            raise ValueError(f"version {version} of numpy's format")
+        _, _, dtype = read_header(file)
+        if not dtype.hasobject:
+            raise ValueError("one array of numbers, no list of arrays")
+        _check_opcodes(file)
+        content = _Unpickler(file, path).load()
         arrays = content.value if isinstance(content, _Array) else content
         arrays = [array.value if isinstance(array, _Array) else array for array in arrays]
         if not all(isinstance(array, np.ndarray) for array in arrays):
             raise ValueError("no list of arrays")
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ValueError("NaN or infinite numbers")
         return arrays
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
@@ -145,6 +173,20 @@ def read_weights(path):
     except Exception as error:  # a damaged pickle can raise anything
         raise UserError(f"{path} is not a weight file of the original repository, or damaged "
                         f"({type(error).__name__}: {' '.join(str(error).split())[:100]})") from None
+
+
+def _check_opcodes(file):
+    """Refuses what lists of arrays do not need, and sizes that are not there; the file stays where it is."""
+    start, kept = file.tell(), 0
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name not in _OPCODES or number == _MOST_OPCODES:
+            raise ValueError(f"{opcode.name} in the pickle")
+        # Room is made for as many values as the largest number has; Python counts them from 0 or 1 on.
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            kept += 1
+            if not 0 <= argument <= kept:
+                raise ValueError(f"{opcode.name} {argument} in the pickle")
+    file.seek(start)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -191,7 +233,9 @@ class _Array:
     def __setstate__(self, state):
         _, shape, dtype, fortran, content = state
         if dtype.code.startswith("O"):
-            self.value = list(content)
+            if not isinstance(content, list):
+                raise ValueError("no list of arrays")
+            self.value = content
             return
         content = content.encode("latin1") if isinstance(content, str) else content
         array = np.frombuffer(content, np.dtype(dtype.order + dtype.code))

@@ -8,6 +8,7 @@ import seaborn
 from PIL import Image, ImageDraw
 
 from utils import files
+from utils.errors import UserError
 
 __all__ = ["Snapshots", "kept", "thinned", "tiled", "color_scale"]
 
@@ -83,9 +84,27 @@ class Snapshots:
 
 
 def kept(folder):
-    """What `Snapshots` kept in a folder: {epoch: {"filters": array, "dense": array}}, by epoch."""
-    return {int(os.path.basename(path)[6:-4]): files.read_arrays(path)
-            for path in sorted(glob.glob(os.path.join(folder, "epoch-*.npz")))}
+    """What `Snapshots` kept in a folder: {epoch: {"filters": array, "dense": array}}, by epoch.
+
+    Raises
+    ------
+    UserError
+        if a file is damaged, or of another shape than the first one.
+    """
+    found = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "epoch-*.npz"))):
+        number = os.path.basename(path)[6:-4]
+        if not number.isdecimal():
+            continue
+        arrays = files.read_arrays(path)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        first = {name: array.shape for name, array in next(iter(found.values()), arrays).items()}
+        if {name: len(shape) for name, shape in shapes.items()} != {"filters": 4, "dense": 2} or shapes != first \
+                or not all(array.dtype.kind == "f" and array.size for array in arrays.values()):
+            raise UserError(f"{path} does not hold filters and a piece of a dense layer, of one shape in all epochs: "
+                            "restore it from a copy, or remove it")
+        found[int(number)] = arrays
+    return found
 
 
 def color_scale(pictures):

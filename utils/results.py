@@ -4,14 +4,17 @@ import csv
 import glob
 import json
 import os
+import sys
 from collections import defaultdict, namedtuple
 
 import numpy as np
 
-from utils import files, runs
+from utils import files, runs, schemas
+from utils.compression import LayerSparsity, total
 from utils.errors import UserError
 
-__all__ = ["Group", "collect", "read_summary", "history", "mean_and_deviation"]
+__all__ = ["Group", "collect", "readable", "read_baselines", "read_gradient_variance", "read_summary",
+           "read_thresholds", "history", "mean_and_deviation"]
 
 _KEYS = ("network", "k", "method", "start", "dataset_title", "epochs", "flags")
 
@@ -42,19 +45,73 @@ class Group(namedtuple("Group", (*_KEYS, "summaries"))):
 def collect(folder="results"):
     """The finished runs below a folder, as a list of :class:`Group`, sorted by their titles.
 
-    Raises
-    ------
-    UserError
-        if a `summary.json` is damaged.
+    A run with a file that is damaged is named on stderr and left out.
     """
     groups = defaultdict(list)
-    for path in sorted(glob.glob(os.path.join(folder, "*", "summary.json"))):
-        summary = read_summary(os.path.dirname(path))
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*", "summary.json")))
+    for summary in readable(_read_run, map(os.path.dirname, paths)):
         key = tuple(json.dumps(summary[key], sort_keys=True) if key == "flags" else summary[key] for key in _KEYS)
         groups[key].append(summary)
     found = [Group(*key, sorted(own, key=lambda summary: summary["seed"])) for key, own in groups.items()]
     return sorted(found, key=lambda group: (group.network_title, group.method_title, group.start_title,
                                             group.dataset_title, group.epochs, group.flags_shown))
+
+
+_warned = set()
+
+
+def readable(read, paths):
+    """What `read` returns of each path, without those that it raises :class:`UserError` for: these are named on stderr.
+
+    Parameters
+    ----------
+    read : callable(str)
+    paths : iterable of str
+    """
+    for path in paths:
+        try:
+            found = read(path)
+        except UserError as error:
+            # Once a process, however often it asks.
+            if str(error) not in _warned:
+                _warned.add(str(error))
+                print(f"warning: skipped: {error}", file=sys.stderr)
+        else:
+            yield found
+
+
+def _read_run(folder):
+    """The summary of a run all of whose files for tables and figures can be read."""
+    summary = read_summary(folder)
+    for name, read in (("config.json", runs.read_config), ("baselines.json", read_baselines),
+                       ("gradient_variance.json", read_gradient_variance), ("thresholds.json", read_thresholds)):
+        if os.path.exists(os.path.join(folder, name)):
+            read(folder)
+    path = os.path.join(folder, "history.csv")
+    if os.path.exists(path) and len(history(folder)) != summary["epochs"]:
+        raise UserError(f"{path} is not of {summary['epochs']} epochs, as the run's summary is: restore it from a "
+                        "copy, or remove the folder")
+    return summary
+
+
+def read_baselines(folder):
+    """A run's `baselines.json`; UserError if it is missing or damaged."""
+    return _read(folder, "baselines.json", schemas.Baselines)
+
+
+def read_gradient_variance(folder):
+    """A run's `gradient_variance.json`; UserError if it is missing or damaged."""
+    return _read(folder, "gradient_variance.json", schemas.GradientVariance)
+
+
+def read_thresholds(folder):
+    """A run's `thresholds.json`; UserError if it is missing or damaged."""
+    return _read(folder, "thresholds.json", schemas.Thresholds)
+
+
+def _read(folder, name, kind):
+    path = os.path.join(folder, name)
+    return schemas.check(files.read_json(path), kind, path)
 
 
 def read_summary(folder):
@@ -67,22 +124,14 @@ def read_summary(folder):
     """
     path = os.path.join(folder, "summary.json")
     summary = files.read_json(path)
-    try:
-        if summary.get("format", 1) == 1:
-            summary = _from_format_1(summary)
-        missing = [key for key in (*_KEYS, "network_title", "method_title", "start_title", "flags_shown", "prunes",
-                                   "dataset", "seed") if key not in summary]
-        if missing:
-            raise ValueError(f"it lacks {', '.join(missing)}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no summary of a run ({type(error).__name__}: {error}): restore it from a copy, or "
-                        "remove the folder") from None
-    return {**summary, "folder": folder}
+    if schemas.check_format(summary, path) == 1:
+        summary = _from_format_1(schemas.check(summary, schemas.SummaryOfFormat1, path), path)
+    return {**schemas.check(summary, schemas.Summary, path), "folder": folder}
 
 
-def _from_format_1(old):
+def _from_format_1(old, path):
     """Runs of the project's first months had titles in the place of names."""
-    network, _, k = old["network"].partition(", k = ")
+    network, k = runs.width(old["network"], path)
     method, *_ = old["method"].split(",")
     dataset, _, remarks = old["dataset"].partition(" (")
     flags = {}
@@ -96,9 +145,12 @@ def _from_format_1(old):
         # Their convolutions kept the noise of pruned weights, and dense ones started from Glorot's distribution.
         flags["earlier_code"] = True
         shown.insert(0, "earlier code")
-    # Those of the first days do not name their start, as there was no other.
+    # Those of the first days do not name their start, as there was no other, and lack what the numbers of weights tell.
     start = old.get("start", "random")
-    return {**old, "network": runs.named(network), "k": float(k or 1), "network_title": old["network"],
+    layers = [LayerSparsity(name, weights, old["nonzero"].get(name, 0)) for name, weights in old["weights"].items()]
+    told = {"sparsity_percent_total": total(layers).sparsity_percent if layers else 0.0,
+            "compression_by_layer": {layer.name: layer.compression if layer.nonzero else None for layer in layers}}
+    return {**told, **old, "network": runs.named(network), "k": k, "network_title": old["network"],
             "method": runs.named(method), "method_title": old["method"], "prunes": method == "SparseVD",
             "dataset": dataset, "dataset_title": old["dataset"], "random_labels": "random labels" in remarks,
             "validation": None, "start": runs.named(start), "start_title": start, "flags": flags,
@@ -115,10 +167,11 @@ def history(folder):
     """
     path = os.path.join(folder, "history.csv")
     try:
-        with open(path, newline="") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError) as error:
+        lines = csv.DictReader(files.read_text(path).splitlines())
+        rows = [{name: float(value) for name, value in row.items()} for row in lines]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}): restore it, or remove the run's folder") from None
+    return schemas.check_history(rows, path)
 
 
 def mean_and_deviation(values):

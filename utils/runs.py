@@ -13,18 +13,18 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from utils import files
+from utils import files, schemas
 from utils.errors import UserError, advising
+from utils.schemas import FORMAT
 from utils.version import VERSION
 
 __all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
            "provenance", "flattened", "SPARSITY", "FORMAT"]
 
-#: Of `config.json`, `summary.json` and the checkpoint's meta. 1 had titles in the place of names, no sections, and
-#: checkpoints by position.
-FORMAT = 2
 #: With a layer's name behind it, the history's column of that layer's sparsity.
 SPARSITY = "sparsity_percent_"
+#: Of the environment, what numbers depend on; the number of threads only where operations are Theano's own.
+_DECISIVE = ("Theano", "Lasagne", "numpy", "device", "floatX", "blas", "cxxflags")
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -58,31 +58,40 @@ class Run:
         self.resume_hint = resume_hint or f"--resume {folder}"
         self.config = {"format": FORMAT, **config}
         self._defaults = defaults or {}
-        exists = os.path.exists(self.path("config.json"))
-        if exists and not resume:
-            raise UserError(f"{folder} holds a run already: go on with it by --resume {folder}, or name another "
-                            "folder with --output")
+        if not resume:
+            self._require_no_run()
         with files.writing(folder):
             os.makedirs(folder, exist_ok=True)
-            self._log = open(self.path("log.txt"), "a")
+            # Unbuffered: what does not fit on the disk is not written once more when the process ends.
+            self._log = open(self.path("log.txt"), "ab", buffering=0)
+        try:
+            self._begin(config, resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, config, resume):
         try:
             fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another process is training in {folder}: wait for it, or name another folder with "
+            raise UserError(f"another process is training in {self.folder}: wait for it, or name another folder with "
                             "--output") from None
-        if exists:
-            self.config = files.read_json(self.path("config.json"))
-            self._require_same_settings(folder, self.config, config)
+        if not resume:
+            self._require_no_run()      # once more, now that no other process can make one
+        if holds_run(self.folder):
+            self.config = self._stored_config()
+            self._require_same_settings(self.folder, self.config, config)
             origin = {name: value for name, value in config.items() if name != "settings"}
             self.config["resumed"] = [*self.config.get("resumed", []), origin]
         #: The last checkpoint as (arrays, epoch, history, generator), see `save_checkpoint`; None if there is none yet.
         self.checkpoint = self._load_checkpoint() if resume else None
         files.write_json(self.path("config.json"), self.config)
-        before, now = (where.get("environment", {}).get("threads") for where in (self.config, config))
-        if before != now:
-            self.log(f"warning: this run began with {before} threads and goes on with {now}; weights may differ "
-                     f"in their last bits from those of a run that was never stopped. "
-                     f"OMP_NUM_THREADS={before} keeps to it")
+        self._warn_of_another_environment(config)
+
+    def _require_no_run(self):
+        if holds_run(self.folder):
+            raise UserError(f"{self.folder} holds a run already: go on with it by --resume {self.folder}, or name "
+                            "another folder with --output")
 
     def path(self, name):
         """The path of a file in the run's folder."""
@@ -93,8 +102,9 @@ class Run:
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
         with files.writing(self.path("log.txt")):
-            self._log.write(text + "\n")
-            self._log.flush()
+            left = f"{text}\n".encode(errors="replace")
+            while left:
+                left = left[self._log.write(left):]
 
     def save_checkpoint(self, arrays, epoch, history, generator):
         """Writes what training depends on, atomically; the previous checkpoint stays until the new one is complete.
@@ -124,17 +134,33 @@ class Run:
             arrays = files.read_arrays(path)
         try:
             meta = json.loads(str(arrays.pop("meta")))
-            found = meta["epoch"], meta["history"], meta["generator"]
-        except (KeyError, ValueError, TypeError):
+            if not isinstance(meta, dict):
+                raise ValueError("no JSON object")
+        except (KeyError, ValueError, RecursionError):
             raise UserError(f"{path} is not a checkpoint of this project; start a new run without --resume") from None
+        _require_this_format(path, meta)
+        with advising("without --resume, a new run begins"):
+            schemas.check(meta, schemas.Checkpoint, path)
         self._require_same_settings(path, meta, self.config)
-        return (arrays, *found)
+        return arrays, meta["epoch"], meta["history"], meta["generator"]
+
+    def _stored_config(self):
+        path = self.path("config.json")
+        config = files.read_json(path)
+        _require_this_format(path, config)
+        return schemas.check(config, schemas.Config, path)
+
+    def _warn_of_another_environment(self, config):
+        """Says what else than the settings makes the run's numbers differ from those of one that was never stopped."""
+        before, now = (where.get("environment", {}) for where in (self.config, config))
+        names = {*_DECISIVE, *(("threads",) if config["settings"].get("training", {}).get("plain_graph") else ())}
+        changed = [name for name in before if name in names and before[name] != now.get(name)]
+        if changed:
+            changes = "; ".join(f"{name} was {before[name]}, now {now.get(name)}" for name in changed)
+            self.log("warning: this run goes on elsewhere than it began, and weights may differ in their last bits "
+                     f"from those of a run that was never stopped: {changes}")
 
     def _require_same_settings(self, where, found, expected):
-        if found.get("format") != FORMAT:
-            raise UserError(f"{where} is of another version of this project (format {found.get('format', 1)}, this one "
-                            f"has {FORMAT}): go on with it at the commit {found.get('git_commit', 'that made it')}, or "
-                            "start a new run without --resume")
         old, new, defaults = map(flattened, (found.get("settings", {}), expected["settings"], self._defaults))
         differences = []
         for key in {**old, **new}:
@@ -158,6 +184,20 @@ class Run:
     def close(self):
         """Lets another process train in the folder."""
         self._log.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def _require_this_format(path, found):
+    form = schemas.check_format(found, path)
+    if form != FORMAT:
+        raise UserError(f"{path} is of another version of this project (format {form}, this one has {FORMAT}): go on "
+                        f"with it at the commit {found.get('git_commit', 'that made it')}, or start a new run without "
+                        "--resume")
 
 
 def sparsity_columns(names):
@@ -196,16 +236,12 @@ def read_config(folder):
     """
     path = os.path.join(folder, "config.json")
     config = files.read_json(path)
-    try:
-        if config.get("format", 1) == 1:
-            config["settings"] = _sections_of_format_1(config["settings"])
-        settings = config["settings"]
-        if not all(isinstance(settings[name], dict) for name in ("method", "dataset", "training")):
-            raise ValueError("no sections")
+    if schemas.check_format(config, path) == 1:
+        schemas.check(config, schemas.ConfigOfFormat1, path)
+        config["settings"] = _sections_of_format_1(config["settings"], path)
+        schemas.check({**config, "format": FORMAT}, schemas.Config, path)
         return config
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no configuration of a run ({type(error).__name__}: {error}): restore it from a "
-                        "copy, or remove the folder") from None
+    return schemas.check(config, schemas.Config, path)
 
 
 def named(title):
@@ -213,8 +249,18 @@ def named(title):
     return {"sparsevd": "sparse-vd"}.get(title.lower(), title.lower().replace(" ", "-"))
 
 
-def _sections_of_format_1(old):
-    title, _, k = old["network"].partition(", k = ")
+def width(title, path):
+    """The name and the width k of a network that format 1 gave by its title."""
+    network, _, k = title.partition(", k = ")
+    try:
+        return network, float(k or 1)
+    except ValueError:
+        raise UserError(f"{path} names a network {title[:100]!r} that there is not: restore the file from a copy, or "
+                        "remove it") from None
+
+
+def _sections_of_format_1(old, path):
+    title, k = width(old["network"], path)
     # Those of the first days have the method's title and no name of the data.
     method = {"name": named(old["method"])}
     if method["name"] == "sparse-vd":
@@ -223,7 +269,7 @@ def _sections_of_format_1(old):
     elif method["name"] == "binary-dropout":
         method["dropout_rate"] = old.get("dropout_rate")
     dataset = {name: old.get(name) for name in ("preprocessing", "random_labels", "variant")}
-    return {"experiment": old["experiment"], "network": named(title), "k": float(k or 1),
+    return {"experiment": old["experiment"], "network": named(title), "k": k,
             "network_title": old["network"], "method": method,
             "dataset": {"name": old["dataset"], "title": old.get("data", old["dataset"]), **dataset},
             "training": {"epochs": old["epochs"], "seed": old["seed"], "batch_size": old["batch_size"]}}

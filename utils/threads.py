@@ -44,7 +44,7 @@ def share(threads, others, cores, most):
 class FairShare:
     """Sets the number of OpenMP's threads by what else runs; does nothing where the user sets OMP_NUM_THREADS.
 
-    Results do not depend on it: operations that sum by thread go by the number of threads at their first call.
+    Results do not depend on it: no operation sums by thread.
     """
 
     def __init__(self):

@@ -275,13 +275,20 @@ def _stored(folder, experiment):
     for section, own in COMMON.items():
         values = settings if section is None else settings.get(section, {})
         found.update((flag.name, values[key]) for flag in own
-                     if (key := "name" if flag.name == section else flag.name) in values)
-    found.update((name, restored(value)) for name, value in settings["method"].items() if name != "name")
-    # Stretched already; `resolved` makes it anew from its first value.
-    rate = found.pop("learning_rate", None)
-    if isinstance(rate, dict):
-        found["learning_rate"] = rate.get("initial", rate.get("value"))
-    method = METHODS.get(found.get("method"))
+                     if values.get(key := "name" if flag.name == section else flag.name) is not None)
+    method = METHODS.get(found["method"])
+    try:
+        found.update((name, restored(value)) for name, value in settings["method"].items() if name != "name")
+        # Stretched already; `resolved` makes it anew from its first value.
+        rate = restored(found.pop("learning_rate", None))
+        if hasattr(rate, "stretched"):
+            found["learning_rate"] = getattr(rate, "initial", getattr(rate, "value", None))
+        for flag in (*_FLAGS.values(), *(method.flags if method else ())):
+            if flag.name in found:
+                flag.checked(found[flag.name])
+    except ValueError as error:
+        raise UserError(f"{folder}/config.json: {error}; restore it from a copy, or start a new run without "
+                        "--resume") from None
     for flag in method.flags if method else ():
         if hasattr(found.get(flag.name), "stretched"):
             del found[flag.name]

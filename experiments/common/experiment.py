@@ -13,7 +13,7 @@ from nets.training import warm_start
 from nets.training.loop import fit
 from nets.training.trainer import Trainer, seed_generators
 from utils import compression, export, files, plots, runs, tables, theano_setup
-from utils.errors import UserError
+from utils.errors import UserError, advising
 from utils.pictures import Snapshots
 
 __all__ = ["run_script", "run"]
@@ -108,37 +108,43 @@ def _train(options, dataset, start, after_epoch=None):
             remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, set(options.given))}"
             remark += source.remark(options.network, method)
 
-    run = _open(options, dataset, began)
-    trainer = Trainer(net, method, len(dataset.train), values["l2"], lesson=teacher and teacher.lesson)
-    if remark:
-        already = compression.total(trainer.count_layers()).sparsity_percent
-        run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step" if method.prunes
-                else remark)
-    pictures = Snapshots(run, shape) if options.snapshots else None
+    with _open(options, dataset, began) as run:
+        _announce(options, run, dataset)
+        trainer = Trainer(net, method, len(dataset.train), values["l2"], lesson=teacher and teacher.lesson)
+        if remark:
+            already = compression.total(trainer.count_layers()).sparsity_percent
+            run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step" if method.prunes
+                    else remark)
+        pictures = Snapshots(run, shape) if options.snapshots else None
 
-    def after(epoch):
+        def after(epoch):
+            if pictures:
+                pictures.take(epoch, trainer.pruned_weights())
+            if after_epoch:
+                after_epoch(epoch, run, trainer, dataset)
+
+        history, completed = fit(trainer, studied, run, epochs=values["epochs"], batch_size=values["batch_size"],
+                                 learning_rate=values["learning_rate"], seed=values["seed"], generator=generator,
+                                 augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after)
         if pictures:
-            pictures.take(epoch, trainer.pruned_weights())
-        if after_epoch:
-            after_epoch(epoch, run, trainer, dataset)
-
-    history, completed = fit(trainer, studied, run, epochs=values["epochs"], batch_size=values["batch_size"],
-                             learning_rate=values["learning_rate"], seed=values["seed"], generator=generator,
-                             augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after)
-    if pictures:
-        run.log("Drawn: " + ", ".join(pictures.draw()))
-    _finish(options, run, trainer, dataset, history, completed, began, teacher)
+            run.log("Drawn: " + ", ".join(pictures.draw()))
+        with advising(f"{run.resume_hint} goes on from the last checkpoint"):
+            _finish(options, run, trainer, dataset, history, completed, began, teacher)
     return run
 
 
 def _open(options, dataset, began):
-    """The run's folder; says what is going to be trained."""
+    """The run's folder."""
     settings = options.sections()
     settings["dataset"].update(title=dataset.name, fingerprint=dataset.fingerprint)
     settings["start"].update(name=began[0], title=began[1])
+    return runs.Run(options.folder, {"settings": settings, "environment": theano_setup.describe(), **runs.provenance()},
+                    options.resume, options.defaults(), options.resume_hint)
+
+
+def _announce(options, run, dataset):
+    """Says what is going to be trained."""
     environment = theano_setup.describe()
-    run = runs.Run(options.folder, {"settings": settings, "environment": environment, **runs.provenance()},
-                   options.resume, options.defaults(), options.resume_hint)
     run.log(f"{options.network_title}, {options.method.title}, on {dataset.name} ({len(dataset.train):,} "
             f"training and {len(dataset.test):,} test images, {dataset.num_classes} classes), seed "
             f"{options.values['seed']}, {options.values['epochs']} epochs")
@@ -146,7 +152,6 @@ def _open(options, dataset, began):
             f"BLAS: {environment['blas']}")
     run.log(f"Run folder: {run.folder}")
     run.log("Compiling; the first time on a machine it takes a minute or two ...")
-    return run
 
 
 def _finish(options, run, trainer, dataset, history, completed, began, teacher):
@@ -185,7 +190,6 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
     if method.prunes and summary["structure"]:
         run.log(tables.structure_table(summary) + "\n")
     run.log(f"In {run.folder}: " + ", ".join(sorted(os.listdir(run.folder))))
-    run.close()
 
 
 def _structure(layers, arrays):

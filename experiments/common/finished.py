@@ -73,6 +73,8 @@ class FinishedRun:
     def build(self, method, dataset=None, **keywords):
         """The run's network by a method, with weights still to be set; without a data set, for the paper's images."""
         from nets.architectures import NETWORKS
+        if self.summary["network"] not in NETWORKS:
+            raise UserError(f"{self.folder} is of a network {self.summary['network']!r} that this version has not")
         shape = {} if dataset is None else {"input_shape": dataset.train.inputs.shape[1:],
                                             "num_classes": dataset.num_classes}
         return NETWORKS[self.summary["network"]].build(method, k=self.summary["k"], **shape, **keywords)

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from utils import files
 from utils.errors import UserError
 
 __all__ = ["Parser", "main"]
@@ -30,14 +31,20 @@ def main(function):
     """Runs an experiment's main function; what the user can mend ends in one line and exit status 1."""
     try:
         function()
+        sys.stdout.flush()
     except UserError as error:
         message, status = f"error: {error}", 1
     except KeyboardInterrupt:
         message, status = "interrupted; epochs completed before are in the run's checkpoint (--resume)", 130
     except BrokenPipeError:
-        # The reader of our output is gone; nothing can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         message, status = "error: the output's reader ended; go on with --resume", 1
+    except OSError as error:
+        if error.errno not in files.FULL:
+            raise
+        # Files are written by `utils.files`, which names them: what is left is the output, which leads to a file.
+        _drop_output()
+        message, status = f"error: no room for the output ({error.strerror}): free some space; go on with --resume", 1
     except MemoryError:
         message, status = "error: out of memory: close other programs, or take a smaller --batch-size", 1
     else:
@@ -45,3 +52,8 @@ def main(function):
     sys.stdout.flush()
     print(message, file=sys.stderr)
     sys.exit(status)
+
+
+def _drop_output():
+    """Nothing can be said to the output any more, at the end of the process neither."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

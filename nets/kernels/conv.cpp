@@ -5,8 +5,8 @@
 // filter. Here it is made in panels of PANEL columns, the order in which a register tile reads it, so that it is
 // written and read once, from cache. The panel is squared in place between the two products.
 //
-// Sums have a fixed order, whatever the alignment. Those over images depend on the number of threads that there were at
-// the first call, and not on how many there are later.
+// Sums have a fixed order, whatever the alignment and the number of threads: those over images are of shares of them,
+// which threads take one after the other, and are added up in the shares' order.
 
 #include <algorithm>
 #include <cstring>
@@ -22,6 +22,9 @@ using namespace tiles;
 
 // Of a group of images: about the size that its part of col has, and the least number of panels if images are small.
 constexpr npy_intp COL_BYTES = 1 << 18, LEAST_PANELS = 8;
+// Into how many shares a batch's images are divided, by the number of pixels of its results. More threads than that find
+// no work; but each share has sums of its own, which cost as much as some hundred pixels.
+inline npy_intp most_shares(npy_intp pixels) { return pixels < 1 << 10 ? 4 : pixels < 1 << 14 ? 8 : 16; }
 
 struct Geometry {
     npy_intp images, channels, rows, columns, filters, filter_rows, filter_columns;
@@ -227,36 +230,54 @@ template <typename T> void square(T* values, npy_intp size) {
         values[i] *= values[i];
 }
 
-inline int first_number_of_threads() {
+template <typename T> void add(npy_intp size, const T* __restrict__ values, T* __restrict__ total) {
+    for (npy_intp i = 0; i < size; ++i)
+        total[i] += values[i];
+}
+
+inline int number_of_threads(npy_intp shares) {
 #ifdef _OPENMP
-    static const int threads = omp_get_max_threads();
-    return threads;
+    return int(std::max<npy_intp>(1, std::min<npy_intp>(omp_get_max_threads(), shares)));
 #else
     return 1;
 #endif
 }
 
-// Who does what: images are divided into shares, one for each thread, which takes them in groups.
+// Who does what: images are divided into shares, whose number does not depend on that of threads. A thread takes some
+// of them, and of each the images in groups.
 struct Schedule {
-    npy_intp images, group;
-    int shares;
+    npy_intp images, unit, units, group, groups_of_share;
+    int shares, threads;
 
     // A group's part of col shall stay in the cache, and be wide enough to make use of the weights that it is
-    // multiplied by.
-    Schedule(const Geometry& g, npy_intp item_bytes, int panel) : images(g.images) {
-        shares = int(std::max<npy_intp>(1, std::min<npy_intp>(first_number_of_threads(), images)));
+    // multiplied by. Small images are taken in units that fill a panel. `group` is the most images of a group.
+    Schedule(const Geometry& g, npy_intp item_bytes, int panel)
+        : images(g.images), unit(std::max<npy_intp>(1, panel / g.pixels())), units(ceil_div(images, unit)) {
+        shares = int(std::max<npy_intp>(1, std::min(most_shares(images * g.pixels()), units)));
+        threads = number_of_threads(shares);
         const npy_intp columns = std::max<npy_intp>(COL_BYTES / (g.weights() * item_bytes),
                                                     LEAST_PANELS * panel);
-        const npy_intp size = ceil_div(images, shares), most = std::max<npy_intp>(1, columns / g.pixels());
-        group = std::max<npy_intp>(1, ceil_div(size, std::max<npy_intp>(1, ceil_div(size, most))));
+        const npy_intp size = ceil_div(units, shares), wanted = std::max<npy_intp>(1, columns / g.pixels() / unit);
+        groups_of_share = std::max<npy_intp>(1, (2 * size + wanted) / (2 * wanted));
+        group = std::max<npy_intp>(1, ceil_div(size, groups_of_share)) * unit;
     }
 
-    npy_intp begin(int share) const { return share * images / shares; }
+    npy_intp begin(int share, npy_intp number = 0) const {
+        const npy_intp first = share * units / shares, size = (share + 1) * units / shares - first;
+        return std::min((first + number * size / groups_of_share) * unit, images);
+    }
+
+    // Calls task(share) for those of a thread.
+    template <typename Task> void of_thread(int thread, const Task& task) const {
+        for (int share = thread * shares / threads; share < (thread + 1) * shares / threads; ++share)
+            task(share);
+    }
 
     // Calls task(first image, images) for the groups of a share.
     template <typename Task> void groups(int share, const Task& task) const {
-        for (npy_intp image = begin(share); image < begin(share + 1); image += group)
-            task(image, std::min(group, begin(share + 1) - image));
+        for (npy_intp number = 0; number < groups_of_share; ++number)
+            if (begin(share, number) < begin(share, number + 1))
+                task(begin(share, number), begin(share, number + 1) - begin(share, number));
     }
 };
 
@@ -282,15 +303,15 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
         pack(tiles, weights, v, weights, 1, (T*)packed_v);
     const Schedule schedule(g, sizeof(T), PANEL);
     std::vector<ForwardWorkspace<T>> workspaces;
-    workspaces.reserve(schedule.shares);
-    for (int share = 0; share < schedule.shares; ++share)
+    workspaces.reserve(schedule.threads);
+    for (int thread = 0; thread < schedule.threads; ++thread)
         workspaces.emplace_back(g, schedule.group);
 
-    #pragma omp parallel for schedule(static, 1) if (schedule.shares > 1)
-    for (int share = 0; share < schedule.shares; ++share) {
-        ForwardWorkspace<T>& space = workspaces[share];
+    #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
+    for (int thread = 0; thread < schedule.threads; ++thread) {
+        ForwardWorkspace<T>& space = workspaces[thread];
         Panels<T>& panels = space.panels;
-        schedule.groups(share, [&](npy_intp first, npy_intp images) {
+        const auto do_group = [&](npy_intp first, npy_intp images) {
             panels.set_images(images);
             pad_images(g, images, x + first * image_size, (T*)space.padded);
             for (npy_intp panel = 0; panel < panels.count; ++panel) {
@@ -313,13 +334,14 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
                 square(col, weights * PANEL);
                 multiply(packed_v, variance + first * result_size);
             }
-        });
+        };
+        schedule.of_thread(thread, [&](int share) { schedule.groups(share, do_group); });
     }
 }
 
 template <typename T> struct BackwardWorkspace {
     Panels<T> panels;
-    Array<T> padded, padded_dx, col, tile, g_mean, g_variance, g_mean_t, g_variance_t, dw, dv;
+    Array<T> padded, padded_dx, col, tile, g_mean, g_variance, g_mean_t, g_variance_t;
     BackwardWorkspace(const Geometry& g, npy_intp group, npy_intp most_panels, npy_intp filters, bool pair,
                       bool with_dx)
         : panels(g), padded(group * g.padded_size()), padded_dx(with_dx ? group * g.padded_size() : 0),
@@ -327,8 +349,7 @@ template <typename T> struct BackwardWorkspace {
           g_mean(g.filters * most_panels * Lanes<T>::PANEL),
           g_variance(pair * g.filters * most_panels * Lanes<T>::PANEL),
           g_mean_t(filters * most_panels * Lanes<T>::PANEL),
-          g_variance_t(pair * filters * most_panels * Lanes<T>::PANEL),
-          dw(filters * g.weights()), dv(pair * filters * g.weights()) {
+          g_variance_t(pair * filters * most_panels * Lanes<T>::PANEL) {
         panels.set_images(group);  // here, where it may run out of memory
     }
 };
@@ -343,6 +364,24 @@ template <typename T> void transpose(npy_intp filters, const T* from, T* to, npy
         for (int pixel = 0; pixel < PANEL; ++pixel)
             for (int i = 0; i < number; ++i)
                 to[pixel * PANEL + i] = from[(first + i) * PANEL + pixel];
+    }
+}
+
+// The shares' sums, always in the same order: (share, weight, filter) becomes (filter, weight).
+template <typename T> void add_up(const Geometry& g, int shares, npy_intp filters, T* sums, T* total) {
+    constexpr npy_intp BLOCK = 16;
+    const npy_intp weights = g.weights(), size = filters * weights;
+    #pragma omp parallel for schedule(static) if (shares * size > WORTH_THREADS)
+    for (npy_intp first = 0; first < weights; first += BLOCK) {
+        const npy_intp number = std::min(BLOCK, weights - first);
+        T* block = sums + first * filters;
+        if (!shares)
+            std::memset(block, 0, number * filters * sizeof(T));
+        for (int share = 1; share < shares; ++share)
+            add(number * filters, (const T*)block + share * size, block);
+        for (npy_intp filter = 0; filter < g.filters; ++filter)
+            for (npy_intp weight = 0; weight < number; ++weight)
+                total[filter * weights + first + weight] = block[weight * filters + filter];
     }
 }
 
@@ -364,16 +403,19 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
     const Schedule schedule(g, sizeof(T), PANEL);
     const npy_intp most_panels = ceil_div(schedule.group * g.pixels(), PANEL);
     std::vector<BackwardWorkspace<T>> workspaces;
-    workspaces.reserve(schedule.shares);
-    for (int share = 0; share < schedule.shares; ++share)
+    workspaces.reserve(schedule.threads);
+    for (int thread = 0; thread < schedule.threads; ++thread)
         workspaces.emplace_back(g, schedule.group, most_panels, filters, pair, dx != NULL);
+    // The shares' sums, (share, weight, filter).
+    const npy_intp sums_size = filters * weights;
+    Array<T> sums_w(schedule.shares * sums_size), sums_v(pair * schedule.shares * sums_size);
 
-    #pragma omp parallel for schedule(static, 1) if (schedule.shares > 1)
-    for (int share = 0; share < schedule.shares; ++share) {
-        BackwardWorkspace<T>& space = workspaces[share];
+    #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
+    for (int thread = 0; thread < schedule.threads; ++thread) {
+        BackwardWorkspace<T>& space = workspaces[thread];
         Panels<T>& panels = space.panels;
-        bool begun = false;
-        schedule.groups(share, [&](npy_intp first, npy_intp images) {
+        const auto do_group = [&](int share, npy_intp first, npy_intp images) {
+            const bool begun = first != schedule.begin(share);
             panels.set_images(images);
             pad_images(g, images, x + first * image_size, (T*)space.padded);
             panels.gather(g_mean + first * result_size, space.g_mean);
@@ -433,32 +475,19 @@ void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_
                                 add(Tile<T, rows, 1>());
                         });
             };
-            add_products(space.g_mean_t, space.dw);
+            add_products(space.g_mean_t, sums_w + share * sums_size);
             if (pair) {
                 square((T*)space.col, panels.count * weights * PANEL);
-                add_products(space.g_variance_t, space.dv);
+                add_products(space.g_variance_t, sums_v + share * sums_size);
             }
-            begun = true;
+        };
+        schedule.of_thread(thread, [&](int share) {
+            schedule.groups(share, [&](npy_intp first, npy_intp images) { do_group(share, first, images); });
         });
     }
-
-    // The shares' sums, always in the same order.
-    #pragma omp parallel for schedule(static) if (g.filters * weights > WORTH_THREADS)
-    for (npy_intp first = 0; first < g.filters; first += Lanes<T>::COUNT) {
-        const npy_intp last = std::min<npy_intp>(first + Lanes<T>::COUNT, g.filters);
-        for (npy_intp weight = 0; weight < weights; ++weight)
-            for (npy_intp filter = first; filter < last; ++filter) {
-                T sum_w = 0, sum_v = 0;
-                for (int share = 0; share < (g.images ? schedule.shares : 0); ++share) {
-                    sum_w += workspaces[share].dw[weight * filters + filter];
-                    if (pair)
-                        sum_v += workspaces[share].dv[weight * filters + filter];
-                }
-                dw[filter * weights + weight] = sum_w;
-                if (pair)
-                    dv[filter * weights + weight] = sum_v;
-            }
-    }
+    add_up(g, g.images ? schedule.shares : 0, filters, (T*)sums_w, dw);
+    if (pair)
+        add_up(g, g.images ? schedule.shares : 0, filters, (T*)sums_v, dv);
 }
 
 // The shapes of the operands; false, and a ValueError, if they do not fit.

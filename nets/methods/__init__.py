@@ -25,11 +25,13 @@ def make(name, **values):
     Raises
     ------
     ValueError
-        if there is no such method, or a value is none of its own.
+        if there is no such method, or a value is none of its own or not of its kind.
     """
     if name not in METHODS:
         raise ValueError(f"there is no method {name!r}, only {', '.join(METHODS)}")
-    return METHODS[name](**{key: restored(value) for key, value in values.items()})
+    flags = {flag.name: flag for flag in METHODS[name].flags}
+    values = {key: restored(value) for key, value in values.items()}
+    return METHODS[name](**{key: flags[key].checked(value) if key in flags else value for key, value in values.items()})
 
 
 def described(method):

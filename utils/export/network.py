@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils import files
+from utils import files, schemas
 from utils.errors import UserError
 from utils.export import predict
 
@@ -57,6 +57,9 @@ class ExportedNetwork:
             self.classes = [str(number) for number in range(outputs[0])]
         if len(outputs) != 1 or len(self.classes) != outputs[0]:
             raise UserError(f"a network with outputs of shape {outputs} does not have {len(self.classes)} classes")
+        for name, array in {**self.arrays, **(self.preprocessing or {})}.items():
+            if not np.isfinite(array).all():
+                raise UserError(f"{name} holds NaN or infinite numbers")
         for name, shape in _preprocessing_shapes(self.preprocessing, self.input_shape).items():
             if self.preprocessing[name].shape != shape:
                 raise UserError(f"the preprocessing's {name} is of shape {self.preprocessing[name].shape}, the images "
@@ -137,10 +140,16 @@ def read_run(folder, layers=None, preprocessing=None, classes=()):
         if a file is missing or damaged, or the network is of a kind unknown here.
     """
     if layers is None:
-        layers = files.read_json(os.path.join(folder, "network.json")).get("layers")
+        path = os.path.join(folder, "network.json")
+        found = files.read_json(path)
+        schemas.check_format(found, path)
+        layers = schemas.check(found, schemas.Network, path)["layers"]
     arrays = files.read_arrays(os.path.join(folder, "weights_pruned.npz"))
     if preprocessing is None:
         preprocessing = files.read_arrays(os.path.join(folder, "preprocessing.npz"))
+    for name, array in {**arrays, **preprocessing}.items():
+        if array.dtype.kind not in "fiu":
+            raise UserError(f"{folder}: {name} is no array of numbers")
     return ExportedNetwork(layers, {name: np.asarray(array, np.float32) for name, array in arrays.items()},
                            {name: np.asarray(array, np.float32) for name, array in preprocessing.items()},
                            list(classes))

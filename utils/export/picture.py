@@ -1,7 +1,9 @@
 """A picture from disk as a network's images are: of its size, digits white on black and in the middle."""
 
+import io
+
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from utils.errors import UserError
 
@@ -9,6 +11,7 @@ __all__ = ["read_picture"]
 
 #: Larger pictures are refused before their pixels are taken from memory.
 _MOST_PIXELS = 2 ** 26
+_MOST_BYTES = 2 ** 28
 
 
 def read_picture(path, input_shape):
@@ -25,7 +28,12 @@ def read_picture(path, input_shape):
     """
     channels, rows, columns = input_shape
     try:
-        with Image.open(path) as picture:
+        # From memory, where no more is read than there is, whatever the file says of its sizes.
+        with open(path, "rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise UserError(f"{path} has more than {_MOST_BYTES:,} bytes: make it smaller")
+        with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise UserError(f"{path} has {picture.width}x{picture.height} pixels: make it smaller")
             if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -34,8 +42,10 @@ def read_picture(path, input_shape):
             picture = picture.convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: name a picture") from None
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no picture that can be read ({error})") from None
+    except UserError:
+        raise
+    except Exception as error:  # a damaged picture can raise anything
+        raise UserError(f"{path} is no picture that can be read ({type(error).__name__}: {error})") from None
     if (picture.height, picture.width) == (rows, columns):
         return np.asarray(picture).reshape(rows, columns, channels).transpose(2, 0, 1)
     if channels != 1:

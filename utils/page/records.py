@@ -76,7 +76,7 @@ class Record:
         self.stamp = stamp(folder)
         try:
             self._read()
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
             raise UserError(f"{folder} is no run as this version leaves them ({type(error).__name__}: {error}): "
                             "restore it from a copy, or remove the folder") from None
 
@@ -238,7 +238,7 @@ def _thresholds(folder):
     path = os.path.join(folder, "thresholds.json")
     if not os.path.exists(path):
         return None
-    found = files.read_json(path)
+    found = results.read_thresholds(folder)
     rows = sorted(([_number(row[key]) for key in ("threshold", "error_percent", "compression", "nonzero")]
                    for row in found["thresholds"]), key=lambda row: row[0])
     return {"images": _text(found["images"]), "rows": rows, "edges": _rounded(found["edges"]),
@@ -250,7 +250,7 @@ def _log(folder, most):
     """The log, without the rows of epochs or its middle if it is too long; None where there is none."""
     try:
         with open(os.path.join(folder, "log.txt"), errors="replace") as file:
-            text = file.read()
+            text = file.read(files.LARGEST_TEXT)
     except FileNotFoundError:
         return None
     if len(text) > most:

@@ -13,6 +13,7 @@ import importlib.metadata
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -54,6 +55,7 @@ def prepare():
         _check_flags(flags)
         _check_supported(flags)
         _check_compiler(flags)
+        _check_blas(flags)
         _set_thread_environment()
         _import_theano(flags)
     _import_lasagne()
@@ -105,7 +107,7 @@ def user_flags():
     parser = configparser.RawConfigParser()
     try:
         parser.read([os.path.expanduser(name) for name in rc_files])
-    except configparser.Error as error:
+    except (configparser.Error, ValueError, OSError) as error:
         raise UserError(f"a theanorc file cannot be read: {' '.join(str(error).split())}") from None
     for section in parser.sections():
         for option, value in parser.items(section):
@@ -162,6 +164,27 @@ def _check_compiler(flags):
                         "(Debian, Ubuntu: apt install python3.11-dev)")
 
 
+def _check_blas(flags):
+    """Links what Theano would link with the user's BLAS, whose failure is otherwise a traceback deep in a graph."""
+    ldflags = flags.get("blas.ldflags")
+    if not ldflags:
+        return
+    compiler = shlex.split(flags.get("cxx", "")) or [shutil.which("g++") or shutil.which("clang++")]
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = os.path.join(folder, "blas.cpp"), os.path.join(folder, "blas.so")
+        with open(source, "w") as file:
+            file.write('extern "C" void sgemm_(); void call() { sgemm_(); }\n')
+        try:
+            done = subprocess.run([*compiler, "-shared", "-fPIC", "-o", library, source, *shlex.split(ldflags)],
+                                  capture_output=True, text=True)
+            reason = done.returncode and (done.stderr.strip().splitlines() or ["it says nothing"])[0]
+        except (OSError, ValueError) as error:
+            reason = str(error)
+    if reason:
+        raise UserError(f"blas.ldflags={ldflags} cannot be linked ({reason}): leave it out of THEANO_FLAGS and "
+                        "theanorc for scipy's BLAS, or name one that is installed, such as -lopenblas")
+
+
 def _set_thread_environment():
     # OpenBLAS's own threads and OpenMP's are in each other's way; and its sums would depend on how many there are.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -213,6 +236,7 @@ def _import_theano(flags):
             raise UserError(f"Theano does not start, check THEANO_FLAGS and theanorc: {text}") from error
 
     compilation.once()
+    compilation.in_blocks()
     if _available_cores() > 1:
         compilation.in_parallel(_available_cores())
 

@@ -1,5 +1,7 @@
 """How Theano compiles its C++ modules: as many at a time as there are cores, and none that its cache could have.
 
+And what is compiled: the same results from any number of threads.
+
 Before Theano asks for a function's modules one after another, those that its cache lacks are compiled in a folder of
 our own. When it starts the compiler for one of them, it gets what is there. What cannot be compiled ahead is left to
 Theano.
@@ -13,8 +15,10 @@ import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["in_parallel", "once", "without_libpython"]
+__all__ = ["in_blocks", "in_parallel", "once", "without_libpython"]
 
+#: Elements that a thread takes at a time.
+BLOCK = 4096
 #: {file name of a module: (folder, future of its compilation)}
 _ahead = {}
 
@@ -66,6 +70,29 @@ def once():
 
     COp.c_code_cache_version = c_code_cache_version
     CLinker.cmodule_key_ = cmodule_key_
+
+
+def in_blocks():
+    """Gives threads whole blocks of the elements that Theano's operations work on. To be called once a process.
+
+    Of equal parts instead, each would end in elements that fill no vector. These are computed by scalar functions,
+    whose last bits are others, and the results would depend on the number of threads.
+    """
+    from theano.tensor.elemwise import Elemwise
+
+    c_all, version_of = Elemwise._c_all, Elemwise.c_code_cache_version_apply
+    pragma = "#pragma omp parallel for "
+
+    def _c_all(op, *args, **kwargs):
+        return tuple(part.replace(pragma + "if(n>=", f"{pragma}schedule(static, {BLOCK}) if(n>=")
+                     for part in c_all(op, *args, **kwargs))
+
+    def c_code_cache_version_apply(op, node):
+        version = version_of(op, node)
+        return (*version, "in blocks", BLOCK) if version and op.openmp else version
+
+    Elemwise._c_all = _c_all
+    Elemwise.c_code_cache_version_apply = c_code_cache_version_apply
 
 
 def in_parallel(workers):

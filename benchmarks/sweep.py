@@ -172,9 +172,10 @@ def runs(args, processes, plain):
 
 def kills(args, processes, plain):
     rng = random.Random(args.seed)
-    command = [sys.executable, os.path.join(ROOT, "experiments", "sweep.py"), SCRIPT, "--grid",
-               f"seed={','.join(map(str, range(1, args.number + 1)))}", "--scheduler", processes.address, "--send-files",
-               "--keep", "1", "--output", os.path.join(processes.folder, "out"), "--", *flags(args)]
+    seeds = ",".join(map(str, range(1, args.number + 1)))
+    command = [sys.executable, os.path.join(ROOT, "experiments", "sweep.py"), SCRIPT, "--grid", f"seed={seeds}",
+               "--scheduler", processes.address, "--send-files", "--keep", "1",
+               "--output", os.path.join(processes.folder, "out"), "--", *flags(args)]
     with processes:
         began = time.perf_counter()
         client = subprocess.Popen(command)

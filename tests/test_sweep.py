@@ -24,8 +24,8 @@ from utils.errors import UserError
 
 THEANO_FLAGS = f"base_compiledir={__import__('theano').config.base_compiledir}"
 
-#: Adds up the numbers of its epochs times the seed, 0.2 s each; a line a process start in starts.txt, a line an epoch in
-#: epochs.txt. Epoch 3 of seed 13 fails.
+#: Adds up the numbers of its epochs times the seed, 0.2 s each; the ledger has a line for each start and epoch. Epoch 3
+#: of seed 13 fails.
 STAND_IN = '''
 import argparse, fcntl, json, os, signal, sys, time
 parser = argparse.ArgumentParser()
@@ -61,7 +61,8 @@ for epoch in range(len(rows) + 1, int(args.epochs) + 1):
     total += epoch * int(args.seed)
     rows.append(epoch)
     write("checkpoint.npz", json.dumps([total, rows]))
-    write("history.csv", "epoch,seconds,test_error_percent,compression\\n" + "".join(f"{row},0.2,5,2\\n" for row in rows))
+    write("history.csv", "epoch,seconds,test_error_percent,compression\\n"
+          + "".join(f"{row},0.2,5,2\\n" for row in rows))
     note(f"{args.seed} epoch {epoch}")
     if asked and epoch < int(args.epochs):
         sys.exit(130)
@@ -156,7 +157,7 @@ def until(condition, seconds=200):
 
 @pytest.fixture
 def run_sweep(tmp_path, monkeypatch, capfd):
-    """Runs experiments/sweep.py in this process, in a folder of its own: run_sweep(*flags) -> status, output, errors."""
+    """Runs experiments/sweep.py here, in an empty folder: run_sweep(*flags) -> status, output, errors."""
     monkeypatch.syspath_prepend(os.path.join(ROOT, "experiments"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweep, "PATIENCE", 1)
@@ -176,7 +177,8 @@ def run_sweep(tmp_path, monkeypatch, capfd):
 def test_the_plan_names_each_run_by_its_flags_whatever_their_order(run_sweep):
     found = []
     for flags in (("--grid", "seed=1,2", "k=0.5,1", "--plan", "--", "--dataset", "digits", "--no-kl-warm-up"),
-                  ("--plan", "--grid", "k=1,0.5", "kl-warm-up=no", "seed=2,1", "--jobs", "3", "--", "--dataset=digits")):
+                  ("--plan", "--grid", "k=1,0.5", "kl-warm-up=no", "seed=2,1", "--jobs", "3", "--",
+                   "--dataset=digits")):
         status, output, _ = run_sweep("random_labels", *flags)
         assert status == 0
         found.append(sorted(re.findall(r"^random_labels\S*", output, re.M)))
@@ -194,8 +196,8 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
             folder = tmp_path / "out" / f"lenet_300_100-dataset=digits-validation=100-threshold={threshold}-seed={seed}"
             folder.mkdir(parents=True)
             summary = dict(format=2, network="lenet-300-100", k=1.0, method="sparse-vd", start="random", seed=seed,
-                           dataset="digits", dataset_title="digits", epochs=200, flags={}, network_title="", seconds=360,
-                           method_title="", start_title="", flags_shown="", prunes=True, validation=100,
+                           dataset="digits", dataset_title="digits", epochs=200, flags={}, network_title="",
+                           seconds=360, method_title="", start_title="", flags_shown="", prunes=True, validation=100,
                            test_error_percent=error, sparsity_percent_total=98.0, compression=50.0)
             (folder / "summary.json").write_text(json.dumps(summary))
     status, output, _ = run_sweep(*flags, *fixed)
@@ -216,7 +218,8 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
     (("--grid", "seed=1", "--", "--output", "x"), "--output belongs before --"),
     (("--best", "--grid", "seed=1"), "--validation"),
     (("--grid", "seed=1", "--resources", "GPU", "--plan"), "NAME=N"),
-    (("--grid", "seed=1", "--scheduler", "tcp://127.0.0.1:1", "--", "--dataset", "digits"), "no Dask scheduler answers")])
+    (("--grid", "seed=1", "--scheduler", "tcp://127.0.0.1:1", "--", "--dataset", "digits"),
+     "no Dask scheduler answers")])
 def test_bad_input_is_one_line_before_anything_is_run(run_sweep, tmp_path, flags, message):
     status, _, errors = run_sweep("lenet_300_100", *flags)
     assert status in (1, 2) and message in errors and errors.count("\n") == 1 and errors.startswith("error: ")

@@ -501,16 +501,14 @@ class Sweep:
         return {}
 
     def _remaining(self):
-        unfinished = [*self._waiting, *(run.job for run in self._running.values())]
-        usual = sum(self._rates.values()) / len(self._rates) if self._rates else None
-        rates = [self._rates.get(job.name) or job.epoch_seconds or usual for job in unfinished]
         slots = sum(found.slots for found in self._workers.values())
         if not slots:
-            return "; waiting for workers"
-        if None in rates or not rates:
-            return ""
-        seconds = [rate * (job.epochs - self._epochs(job)) for rate, job in zip(rates, unfinished[:10_000])]
-        return f"; about {duration(max(max(seconds), sum(seconds) / slots))} left"
+            return "; no worker is there"
+        left = [(job, job.epochs) for job in self._waiting]
+        left += [(run.job, run.job.epochs - self._epochs(run.job)) for run in self._running.values()]
+        usual = sum(self._rates.values()) / len(self._rates) if self._rates else None
+        seconds = [(self._rates.get(job.name) or job.epoch_seconds or usual or 0) * epochs for job, epochs in left]
+        return f"; about {duration(max(max(seconds), sum(seconds) / slots))} left" if all(seconds) else ""
 
 
 @dataclass

@@ -45,7 +45,8 @@ def main():
         finished = [(setting, results.read_summary(os.path.join(args.output, one.name)))
                     for setting, one in zip(settings, jobs) if runs.is_finished(os.path.join(args.output, one.name))]
         groups = grouped(settings, finished)
-        print(table(groups))
+        if finished:
+            print(table(groups))
     if args.best:
         print("\n" + best(groups))
 

@@ -19,7 +19,7 @@ import pytest
 
 from conftest import ROOT, script
 from experiments.common import sweep, worker
-from utils import files
+from utils import files, theano_setup
 from utils.errors import UserError
 
 THEANO_FLAGS = f"base_compiledir={__import__('theano').config.base_compiledir}"
@@ -300,17 +300,24 @@ def test_missing_data_and_starts_are_refused_without_a_download(tmp_path):
     assert "does not see /none" in worker.check(("s", "t"), str(tmp_path), {}, [], None, ["/none"])[0]
 
 
-def test_runs_side_by_side_have_compiled_modules_of_their_own(tmp_path, monkeypatch):
+def test_runs_side_by_side_have_compiled_modules_of_their_own_unless_the_user_says_where(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("THEANO_FLAGS", "device=cpu")
-    monkeypatch.delenv("THEANORC", raising=False)
+    for name in ("THEANORC", "THEANO_FLAGS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def chosen(settings):
+        with monkeypatch.context() as context:
+            context.setenv("THEANORC", settings)
+            return theano_setup.user_flags()["base_compiledir"]
     with worker._own_compiled_modules() as one, worker._own_compiled_modules() as two:
-        assert one == f"device=cpu,base_compiledir={tmp_path}/.theano/sweep-0" and two == one[:-1] + "1"
+        assert [chosen(one), chosen(two)] == [f"{tmp_path}/.theano/sweep-{number}" for number in (0, 1)]
     with worker._own_compiled_modules() as again:
         assert again == one
-    monkeypatch.setenv("THEANO_FLAGS", "base_compiledir=/mine")
+    (tmp_path / ".theanorc").write_text("[global]\nbase_compiledir = /mine\n")
     with worker._own_compiled_modules() as own:
-        assert own == "base_compiledir=/mine"
+        assert chosen(own) == "/mine"
+        monkeypatch.setenv("THEANO_FLAGS", "base_compiledir=/other")
+        assert chosen(own) == "/other"
 
 
 # On this machine

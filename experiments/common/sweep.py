@@ -244,14 +244,15 @@ class Sweep:
         SystemExit
             if the user stopped it.
         """
-        self._expected, look, follow, asked = worker.describe(), 0, 0, 0
+        self._expected, look, follow, heard = worker.describe(), 0, 0, False
         with _only_sweep(self._folder) as self._token, _Stop(self._display) as stop:
             try:
                 while (self._running or self._waiting and not stop.asked) and stop.asked < 2:
-                    if stop.asked > asked:
-                        asked = stop.asked
-                        self._call("stop", self._workers, self._id)
-                    if time.monotonic() >= look:
+                    if time.monotonic() >= look or stop.asked and not heard:
+                        if stop.asked:
+                            # Again and again, for a run that had not started yet when it came.
+                            heard = True
+                            self._call("stop", self._workers, self._id)
                         self._look()
                         if time.monotonic() >= follow:
                             self._follow()
@@ -301,6 +302,8 @@ class Sweep:
         paths = sorted({path for job in self._jobs for path in job.starts_from})
         answers = self._call("check", new, self._id, self._folder, self._expected, datasets, self._data_dir, paths)
         for address, answer in answers.items():
+            if isinstance(answer, OSError):
+                continue        # it went meanwhile, or is asked again
             info, slots = new[address], self._where.slots(new[address])
             problem, shared = answer if isinstance(answer, tuple) else (_told(answer), False)
             if not problem and not slots:
@@ -328,10 +331,11 @@ class Sweep:
         self._token.flush()
         try:
             self._client = self._where.open()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:     # of TLS without its settings, Dask raises TypeError
             if not self._connected:
-                raise UserError(f"no Dask scheduler answers at {self._where.scheduler} ({error}): start one with "
-                                "python -m dask scheduler, or give its address") from None
+                raise UserError(f"no Dask scheduler answers at {self._where.scheduler} ({' '.join(str(error).split())})"
+                                ": start one with python -m dask scheduler, or give its address (docs/sweeps.md)"
+                                ) from None
             self._display.line(f"the scheduler {self._where.scheduler} does not answer: trying again; Ctrl-C stops")
         else:
             if self._connected:

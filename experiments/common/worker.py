@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from utils import files, runs, theano_setup
+from utils import files, runs
 from utils.errors import UserError
 
 __all__ = ["check", "describe", "work", "follow", "stop", "last_line", "pack", "unpack", "TOKEN"]
@@ -168,7 +168,7 @@ def work(sweep, name, command, threads, folder=None, stored=None, folders=(), we
             [sys.executable, "-S", "-E", "-c", _TIED, str(os.getpid()), os.path.join(runs.PROJECT, script), *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": str(threads),
-                 "THEANO_FLAGS": stack.enter_context(_own_compiled_modules())})
+                 "THEANORC": stack.enter_context(_own_compiled_modules())})
         training = _trainings[sweep, name] = _Training(sweep, process, place)
         try:
             status = _wait(training, worker)
@@ -201,26 +201,27 @@ def _wait(training, worker):
 
 @contextlib.contextmanager
 def _own_compiled_modules():
-    """THEANO_FLAGS with a folder for compiled modules that no other worker uses meanwhile, unless the user names one.
+    """THEANORC by which Theano's compiled modules have a folder that no other run uses meanwhile.
 
-    The folders are kept: the first run that gets one compiles, the others do not.
+    What the user's own files or THEANO_FLAGS say wins. The folders are kept: the first run that gets one compiles, the
+    others do not.
     """
-    flags = os.environ.get("THEANO_FLAGS", "")
-    if {"base_compiledir", "compiledir"} & set(theano_setup.user_flags()):
-        yield flags
-        return
     base = os.path.expanduser("~/.theano")
     with files.writing(base):
         os.makedirs(base, exist_ok=True)
         for number in itertools.count():
-            lock = open(os.path.join(base, f"sweep-{number}.lock"), "a")
+            path = os.path.join(base, f"sweep-{number}.theanorc")
+            settings = open(path, "a")
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(settings, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                lock.close()
-    with lock:
-        yield ",".join(filter(None, [flags, f"base_compiledir={base}/sweep-{number}"]))
+                settings.close()
+        settings.truncate(0)
+        settings.write(f"[global]\nbase_compiledir = {os.path.join(base, f'sweep-{number}')}\n")
+        settings.flush()
+    with settings:
+        yield os.pathsep.join([path, os.environ.get("THEANORC", "~/.theanorc")])
 
 
 def follow(sweep, known, heavy):
@@ -265,7 +266,7 @@ def _changed(place, folders, stamps, heavy):
 def stop(sweep, at_once=False):
     """Lets the epochs end that go on here, or does not."""
     for (owner, _), training in list(_trainings.items()):
-        if owner == sweep:
+        if owner == sweep and (at_once or not training.stopped):
             training.end(signal.SIGKILL if at_once else signal.SIGTERM)
 
 

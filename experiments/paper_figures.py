@@ -7,6 +7,7 @@
 2    additive and multiplicative noise: lower bound and sparsity by epoch, and the variance of the gradient
 3    error and compression of VGG-like networks by their width k
 4    filters of the first convolution, and a piece of the first dense layer, as training goes on
+5    error against compression on MNIST: every method's runs, and what is published
 
 All but the first are drawn from the runs under results/. What is missing there is said, with the command that makes it.
 """
@@ -213,9 +214,65 @@ def draw_weights(folder):
     return figure, f"weights of {', '.join(os.path.basename(os.path.dirname(path)) for path in found)}"
 
 
+def draw_trade_off(folder):
+    """Runs on MNIST's training set as it is, by today's code; SparseVD's thresholds where a sweep has been made."""
+    networks = "lenet-300-100", "lenet-5-caffe"
+    groups = [group for group in results.collect(folder)
+              if group.network in networks and (group.k, group.dataset) == (1, "mnist") and group.prunes
+              and not (group.random_labels or group.validation or "earlier_code" in group.values)]
+    paper = [row for row in published.rows() if row.network in networks and row.compression > 1]
+    colors = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row.method for row in (*paper, *groups)))}
+    figure = Figure(figsize=(14, 6.5), layout="constrained")
+    lines = []
+    for axes, network in zip(figure.subplots(1, 2), networks):
+        for row in paper:
+            if row.network == network:
+                axes.plot(row.compression, row.error_percent, "D", color=colors[row.method], fillstyle="none",
+                          markersize=9, label=f"{row.method_title}, the paper's table")
+        labelled = set()
+        for group in groups:
+            if group.network != network:
+                continue
+            points = [(summary["compression"], summary["test_error_percent"]) for summary in group.summaries
+                      if summary["compression"]]
+            axes.plot(*zip(*points), "o", color=colors[group.method], alpha=0.8,
+                      label=None if group.method in labelled else f"{group.method_title}, here")
+            labelled.add(group.method)
+            lines.extend((group.network_title, group.method_title, group.start_title, group.flags_shown,
+                          summary["seed"], error, compression)
+                         for summary, (compression, error) in zip(group.summaries, points))
+            for summary in group.summaries:
+                path = os.path.join(summary["folder"], "thresholds.json")
+                if os.path.exists(path):
+                    draw_swept(axes, files.read_json(path)["thresholds"], colors[group.method])
+        for row in published.FRONTIER:
+            if row.network == network:
+                axes.plot(row.compression, row.error_percent, "x", color="0.5")
+                axes.annotate(row.method_title, (row.compression, row.error_percent), xytext=(4, 4), color="0.4",
+                              textcoords="offset points", fontsize="x-small")
+        axes.set(title=published.method_title(network), xlabel="compression", ylabel="test error, %", xscale="log")
+        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}x")
+        axes.xaxis.set_minor_formatter("{x:g}x")
+        axes.legend(fontsize="small")
+    text = "error against compression on MNIST"
+    if not lines:
+        return figure, f"{text}, of published rows alone; python experiments/lenet_300_100.py makes runs"
+    return figure, f"{text}\n\n" + tabulate(
+        lines, ("Network", "Method", "Start", "Flags", "Seed", "Error %", "Compression"),
+        floatfmt=("", "", "", "", "", ".2f", ".0f"), disable_numparse=[3])
+
+
+def draw_swept(axes, rows, color):
+    """A line through what a run's other thresholds give, as far as its error is not doubled."""
+    points = [(row["compression"], row["error_percent"]) for row in rows if row["compression"]]
+    usual = 2 * min(error for _, error in points)
+    axes.plot(*zip(*(point for point in points if point[1] < usual)), "-", linewidth=1, color=color, alpha=0.6)
+
+
 #: number : (the files' name, callable(results folder) -> (Figure or None, what to print))
 FIGURES = {1: ("figure1_kl", draw_kl), 2: ("figure2_noise", draw_noises), 3: ("figure3_vgg_like", draw_vgg_like),
-           4: ("figure4_weights", draw_weights)}
+           4: ("figure4_weights", draw_weights), 5: ("figure5_trade_off", draw_trade_off)}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from utils.errors import UserError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OWN = ("--output", "--resume", "--data-dir")    # that the sweep itself gives the runs
+PATHS = ("init-from", "teacher")                # flags that name another run
 LONGEST_NAME = 200
 
 
@@ -116,9 +117,11 @@ def job(args, setting, fixed):
     if args.best and not given["validation"]:
         raise UserError("--best chooses by the error on validation images: give --validation N behind --")
     command = [os.path.join("experiments", f"{args.script}.py"), *fixed, *flags]
-    if given["init_from"] and os.path.exists(given["init_from"]):
-        command += ["--init-from", os.path.abspath(given["init_from"])]
-    return (sweep.Job(name, command, given["dataset"], given["variant"], given["epochs"], None),
+    # Workers have other working folders; the last of two flags counts.
+    paths = {flag: os.path.abspath(given[flag.replace("-", "_")]) for flag in PATHS if given[flag.replace("-", "_")]}
+    command += [word for flag, path in paths.items() for word in (f"--{flag}", path)]
+    return (sweep.Job(name, command, given["dataset"], given["variant"], given["epochs"], None,
+                      tuple(given["pretrain"] or ()), tuple(paths.values())),
             (given["network"], given["k"], options.method.name, given["dataset"]))
 
 

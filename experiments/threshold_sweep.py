@@ -3,8 +3,9 @@
     python experiments/threshold_sweep.py results/RUN
     python experiments/threshold_sweep.py results/RUN --thresholds 3 1 0.5 0
 
-The weights stay as they were trained; only the cut is moved. To choose a threshold, take a run trained with
---validation, whose errors are of training images held out; errors of the test set are for information.
+The weights stay as they were trained; only the cut is moved, as a training's --final-threshold does in the end. To
+choose one, take a run trained with --validation, whose errors are of training images held out; errors of the test set
+are to inform.
 
 Leaves thresholds.json and thresholds.png in the run's folder.
 """

@@ -4,7 +4,7 @@ from collections import namedtuple
 
 import theano.tensor as T
 
-__all__ = ["Classification", "Evaluation"]
+__all__ = ["Classification", "Distillation", "Evaluation"]
 
 #: How well a network does on a set. nll : mean of -log p(target | input) in nats; error_percent : float.
 Evaluation = namedtuple("Evaluation", "nll error_percent")
@@ -33,3 +33,44 @@ class Classification:
         """The :class:`Evaluation` of sums over `number` inputs."""
         nll, wrong = sums
         return Evaluation(float(nll) / number, 100.0 * float(wrong) / number)
+
+
+class Distillation(Classification):
+    """Classification with a teacher, whose softened probabilities are learned beside the labels.
+
+    The network ends in Theano's softmax. What is minimized is (1 - weight) times -log p(label) + weight T^2 times the
+    cross-entropy of the teacher's and the network's probabilities, both to the power 1 / T and normalized. What is
+    reported is of the labels.
+
+    Parameters
+    ----------
+    temperature : float
+        T, above 0
+    weight : float
+        0 <= weight < 1
+
+    References
+    ----------
+    Hinton, Vinyals, Dean (2015), Distilling the knowledge in a neural network, section 2.
+    """
+
+    def __init__(self, temperature, weight):
+        self.temperature, self.weight = temperature, weight
+
+    def targets(self):
+        """A Theano variable for a minibatch: the label and the teacher's log p of each class, (inputs, 1 + classes)."""
+        return T.matrix("taught")
+
+    def nll(self, probabilities, taught):
+        # Of the scores before the softmax: the logarithm of a probability near 0 has a gradient that overflows.
+        scores = probabilities.owner.inputs[0]
+        logs = T.nnet.logsoftmax(scores)[T.arange(taught.shape[0]), self._labels(taught)]
+        teacher = T.nnet.softmax(taught[:, 1:] / self.temperature)
+        cross_entropy = -T.mean(T.sum(teacher * T.nnet.logsoftmax(scores / self.temperature), axis=1))
+        return (self.weight - 1) * T.mean(logs) + self.weight * self.temperature ** 2 * cross_entropy
+
+    def sums(self, probabilities, taught):
+        return Classification().sums(probabilities, self._labels(taught))
+
+    def _labels(self, taught):
+        return T.cast(taught[:, 0], "int32")

@@ -60,6 +60,10 @@ def adam(param, gradient, mean, square, rate):
     return theano.clone([updates[shared], *(updates[average] for average in averages)], replace=given)
 
 
+def mixture(weights, means, logs, constants):
+    return kernels.mixture_negative_log(weights, means, T.exp(logs), constants)
+
+
 OPERATIONS = {
     "dense": Operation(kernels.dense, 1, [(37, 33), (33, 49)]),
     "dense pair": Operation(kernels.dense_pair, 1, [(37, 33), (33, 49), (33, 49)]),
@@ -73,6 +77,7 @@ OPERATIONS = {
     "max pool": Operation(kernels.max_pool_2x2, 1, [(7, 3, 5, 9)]),
     "posterior": Operation(posterior(), 2, 2 * [(31, 7)]),
     "posterior, train_clip": Operation(posterior(False, False, kl.first_version), 2, 2 * [(31, 7)]),
+    "mixture": Operation(mixture, 1, [(53,), (5,), (5,), (5,)]),
     "adam": Operation(adam, 4, [*4 * [(31, 7)], ()], range(5)),
 }
 

@@ -27,6 +27,10 @@ def drawn(tmp_path_factory):
     write_run(runs / "additive-2", seed=2, losses=(0.9, 0.3))
     write_run(runs / "short", losses=(1.0,))
     write_run(runs / "multiplicative", "SparseVD, multiplicative noise", losses=(2.0, 1.5))
+    write_run(runs / "old", network="LeNet-5-Caffe")
+    write_run(runs / "dense", method="Dense", compression=1.0)
+    (runs / "additive" / "thresholds.json").write_text(json.dumps({"thresholds": [
+        dict(threshold=3 - step, error_percent=2.0 + step, compression=100.0 + 50 * step) for step in range(4)]}))
     write_run(runs / "vgg", network="VGG-like, k = 0.25", dataset="cifar10 (q75)", test_error_percent=20.0)
     (runs / "additive" / "gradient_variance.json").write_text(json.dumps({"rows": [
         dict(epoch=epoch, layer="dense1", additive=1e-9, multiplicative=2e-9 * 10 ** epoch) for epoch in (0, 1, 2)]}))
@@ -44,7 +48,8 @@ def drawn(tmp_path_factory):
     return folder / "out", result.stdout
 
 
-@pytest.mark.parametrize("name", ["figure1_kl", "figure2_noise", "figure3_vgg_like", "figure4_weights"])
+@pytest.mark.parametrize("name", ["figure1_kl", "figure2_noise", "figure3_vgg_like", "figure4_weights",
+                                  "figure5_trade_off"])
 def test_each_figure_is_a_picture_and_a_pdf(drawn, name):
     folder, _ = drawn
     with Image.open(folder / f"{name}.png") as png:
@@ -69,6 +74,13 @@ def test_the_noises_are_compared_over_runs_of_as_many_epochs(drawn):
     assert additive[3:] == ["2", "-0.4000", "87.50", "2.00"]
     assert multiplicative[2:] == ["1", "-1.5000", "87.50", "2.00"]
     assert "after epoch 0: 2 " in drawn[1] and "median: 20 " in drawn[1] and "last: 200" in drawn[1]
+
+
+def test_the_trade_off_has_every_run_that_prunes_mnist_as_it_is(drawn):
+    rows = drawn[1].partition("Figure 5")[2].splitlines()
+    rows = [line.split() for line in rows if line.startswith("LeNet-300-100")]
+    # Not VGG-like's, nor that of the earlier convolutions.
+    assert sorted(row[-3:] for row in rows) == 3 * [["1", "2.00", "100"]] + [["2", "2.00", "100"]]
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -72,34 +73,47 @@ def test_a_damaged_summary_is_named(tmp_path):
         results.collect(str(tmp_path))
 
 
-@pytest.fixture
-def printed(tmp_path):
-    """What the command prints from the runs that are committed."""
+def of_committed_runs(folder):
+    """What the command prints from the runs that are committed, of which it makes a copy; None outside a checkout."""
     listed = subprocess.run(["git", "ls-files", "--", "results"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode or not listed.stdout:
-        pytest.skip("which runs are the project's is known in a git checkout only")
+        return None
     for path in listed.stdout.split():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(os.path.join(ROOT, path), tmp_path / path)
-    return tables("--results", tmp_path / "results", "--format", "github").stdout
+        target = os.path.join(folder, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy(os.path.join(ROOT, path), target)
+    return tables("--results", os.path.join(folder, "results"), "--format", "github").stdout
 
 
-def read(*path):
-    with open(os.path.join(ROOT, *path), encoding="utf-8") as file:
+@pytest.fixture
+def printed(tmp_path):
+    output = of_committed_runs(tmp_path)
+    if output is None:
+        pytest.skip("which runs are the project's is known in a git checkout only")
+    return output
+
+
+RESULTS, README = (os.path.join(ROOT, *path) for path in (("docs", "results.md"), ("README.md",)))
+RESULT = re.compile(r"(?<=^## Result\n).*?(?=^## )", re.M | re.S)
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
         return file.read()
 
 
+def rows(text):
+    """Lines of tables without their padding, which depends on the other lines."""
+    return [re.sub(r" +|-+", lambda found: found.group()[0], line) for line in text.split("\n") if line[:1] == "|"]
+
+
 def test_the_page_of_results_shows_what_the_command_prints(printed):
-    page = read("docs", "results.md")
+    page = read(RESULTS)
     assert printed.count("**") == 8 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
 
 
 def test_the_readmes_result_is_lines_of_what_the_command_prints(printed):
-    def rows(text):
-        """Lines of tables without their padding, which depends on the other lines."""
-        return [re.sub(r" +|-+", lambda found: found.group()[0], line) for line in text.split("\n") if line[:1] == "|"]
-    result, = re.findall(r"^## Result\n(.*?)^## ", read("README.md"), re.M | re.S)
-    header, line, *shown = rows(result)
+    header, line, *shown = rows(RESULT.search(read(README)).group())
     assert 6 <= len(shown) <= 8 and {header, line, *shown} <= set(rows(printed))
 
 
@@ -127,3 +141,25 @@ def test_logistic_regression_stands_beside_scikit_learns(tmp_path):
 def test_every_table_in_latex(tmp_path):
     output = tables("--results", tmp_path, "--format", "latex").stdout
     assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 4
+
+
+def main():
+    """Puts what the command prints into the documents; into the README, of the first table, the rows that it has."""
+    with tempfile.TemporaryDirectory() as folder:
+        printed = of_committed_runs(folder)
+    page = read(RESULTS)
+    for title, table in re.findall(r"^(\*\*.+\*\*\n\n)((?:\|.*\n)+)", printed, re.M):
+        page = re.sub(re.escape(title) + r"(?:\|.*\n)+", lambda _: title + table, page)
+    readme, first = read(README), re.search(r"(?:^\|.*\n)+", printed, re.M).group()
+    shown = [text.split("|")[1:3] for text in rows(RESULT.search(readme).group())[2:]]
+    head, line, *others = first.splitlines(keepends=True)
+    table = head + line + "".join(text for text in others if rows(text)[0].split("|")[1:3] in shown)
+    readme = RESULT.sub(lambda found: re.sub(r"(?:^\|.*\n)+", lambda _: table, found.group(), count=1, flags=re.M),
+                        readme, count=1)
+    for path, text in ((RESULTS, page), (README, readme)):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -246,8 +246,20 @@ def test_a_worker_has_room_by_cores_and_resources():
 
 
 def test_a_runs_folders_are_its_own_and_those_of_its_pretraining():
-    job = sweep.Job("a", ["x.py", "--pretrain", "dense", "pruning", "--init-from", "y"], "digits", None, 1, None)
-    assert job.folders == ["a", "a-dense", "a-dense-pruning"] and job.starts_from == ["y"]
+    job = sweep.Job("a", ["x.py"], "digits", None, 1, None, ("dense", "pruning"))
+    assert job.folders == ["a", "a-dense", "a-dense-pruning"] and job._replace(pretrain=()).folders == ["a"]
+
+
+def test_runs_that_start_from_others_find_them_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "experiments"))
+    monkeypatch.chdir(tmp_path)
+    from experiments import sweep as program
+    args, fixed = program.parsed(["lenet_300_100", "--grid", "seed=1", "--", "--init-from=there", "--teacher", "t/run"])
+    job, _ = program.job(args, {"seed": "1"}, fixed)
+    there, teacher = str(tmp_path / "there"), str(tmp_path / "t" / "run")
+    assert job.command[-4:] == ["--init-from", there, "--teacher", teacher] and job.starts_from == (there, teacher)
+    job, _ = program.job(args, {"seed": "1"}, ["--pretrain", "dense", "magnitude", "--epochs", "3"])
+    assert job.folders[1:] == [f"{job.name}-dense", f"{job.name}-dense-magnitude"] and job.starts_from == ()
 
 
 @pytest.mark.parametrize("path", ["../a/x", "a/../../x", "/a/x", "b/x", "a", "a/.ssh", "a/x\n", "a/b/c/d", "a//x", "a/",

@@ -11,12 +11,14 @@ from conftest import script
 from utils import files
 
 
+FLAGS = "--dataset", "digits", "--epochs", 8, "--validation", 200
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """With a finished run of SparseVD, tested on images held out."""
     folder = tmp_path_factory.mktemp("sweep")
-    trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 8, "--validation", 200,
-                    "--output", "run")
+    trained = start(folder, "lenet_300_100", *FLAGS, "--output", "run")
     assert trained.returncode == 0, trained.stderr
     return folder
 
@@ -47,6 +49,20 @@ def test_the_runs_own_threshold_gives_its_own_results(folder):
     assert less["nonzero"] == pytest.approx(kept, abs=3) and counted < 100
     with Image.open(folder / "run" / "thresholds.png") as picture:
         assert picture.width > 1000
+
+
+def test_a_final_threshold_leaves_what_the_sweep_says(folder):
+    found = start(folder, "threshold_sweep", "run", "--thresholds", -1)
+    assert found.returncode == 0, found.stderr
+    (swept,) = json.loads((folder / "run" / "thresholds.json").read_text())["thresholds"]
+    trained = start(folder, "lenet_300_100", *FLAGS, "--final-threshold", -1, "--output", "cut")
+    assert trained.returncode == 0, trained.stderr
+    summary = json.loads((folder / "cut" / "summary.json").read_text())
+    assert sum(summary["nonzero"].values()) == swept["nonzero"] > 0
+    assert summary["test_error_percent"] == swept["error_percent"]
+    assert summary["flags"] == {"final_threshold": -1.0}
+    last = (folder / "cut" / "history.csv").read_text().splitlines()[-1]
+    assert last.split(",")[:-1] == (folder / "run" / "history.csv").read_text().splitlines()[-1].split(",")[:-1]
 
 
 def test_runs_without_log_alpha_are_refused(folder):

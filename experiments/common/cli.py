@@ -45,7 +45,11 @@ COMMON = {
         Flag("l2", 0.0, "the weight of the sum of squared weights, added to the mean of -log p", flags.number),
         Flag("plain_graph", False, "whether to do without this project's own C++ code for a CPU, which is faster and "
                                    "draws other noise from the same seed; on a GPU it is not used", bool,
-             in_tables=False)),
+             in_tables=False),
+        Flag("teacher", None, "learn the predictions of a finished run on the same images, too, of whatever network "
+                              "and method; its folder", metavar="RUN", in_tables=False),
+        Flag("temperature", 4.0, "by which the teacher's log probabilities are divided", flags.size),
+        Flag("teacher_weight", 0.9, "of the teacher's predictions; the labels have the rest", flags.rate)),
     "start": (
         Flag("init_from", None, "start from the weights of a finished run (its folder, or a file in it) of the same "
                                 "network, whatever its method, or from the original's .npy", metavar="PATH",
@@ -167,7 +171,8 @@ class Options:
 
     def for_pretraining(self, name, folder):
         """Those of a training by another method before this one: its own flags are the script's."""
-        own = {"learning_rate", "l2", "augment", "init_from", "pretrain", *(flag.name for flag in self.method.flags)}
+        own = {"learning_rate", "l2", "augment", "init_from", "pretrain", "teacher", "temperature", "teacher_weight",
+               *(flag.name for flag in self.method.flags)}
         given = {flag: value for flag, value in self.given.items() if flag not in own}
         return replace(resolved(self.experiment, name, given), folder=folder, resume=runs.holds_run(folder),
                        resume_hint=f"the same command with --output {self.folder} --resume", data_dir=self.data_dir,

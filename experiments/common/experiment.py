@@ -6,6 +6,7 @@ import nets  # noqa: F401  prepares Theano
 
 import data
 from experiments.common import cli, status
+from experiments.common.teacher import Teacher
 from nets import kernels
 from nets.describe import describe
 from nets.training import warm_start
@@ -90,6 +91,12 @@ def _train(options, dataset, start, after_epoch=None):
     if values["batch_size"] > len(dataset.train):
         raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
                         f"images of {dataset.name}")
+    teacher, studied = None, dataset
+    if values["teacher"]:
+        if values["augment"]:
+            raise UserError("a teacher's predictions are of the images as they are: give --no-augment with --teacher")
+        teacher = Teacher(values["teacher"], values["temperature"], values["teacher_weight"])
+        studied = teacher.taught(dataset, options.data_dir)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = ("random", "random"), None
     if start:
@@ -102,7 +109,7 @@ def _train(options, dataset, start, after_epoch=None):
             remark += source.remark(options.network, method)
 
     run = _open(options, dataset, began)
-    trainer = Trainer(net, method, len(dataset.train), values["l2"])
+    trainer = Trainer(net, method, len(dataset.train), values["l2"], lesson=teacher and teacher.lesson)
     if remark:
         already = compression.total(trainer.count_layers()).sparsity_percent
         run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step" if method.prunes
@@ -115,12 +122,12 @@ def _train(options, dataset, start, after_epoch=None):
         if after_epoch:
             after_epoch(epoch, run, trainer, dataset)
 
-    history, completed = fit(trainer, dataset, run, epochs=values["epochs"], batch_size=values["batch_size"],
+    history, completed = fit(trainer, studied, run, epochs=values["epochs"], batch_size=values["batch_size"],
                              learning_rate=values["learning_rate"], seed=values["seed"], generator=generator,
                              augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after)
     if pictures:
         run.log("Drawn: " + ", ".join(pictures.draw()))
-    _finish(options, run, trainer, dataset, history, completed, began)
+    _finish(options, run, trainer, dataset, history, completed, began, teacher)
     return run
 
 
@@ -142,7 +149,7 @@ def _open(options, dataset, began):
     return run
 
 
-def _finish(options, run, trainer, dataset, history, completed, began):
+def _finish(options, run, trainer, dataset, history, completed, began, teacher):
     """Says how to go on with a run that was stopped, or writes the results and prints the final table."""
     method, values = options.method, options.values
 
@@ -161,13 +168,16 @@ def _finish(options, run, trainer, dataset, history, completed, began):
     files.write_arrays(run.path("weights_pruned.npz"), trainer.pruned_weights())
     files.write_arrays(run.path("preprocessing.npz"), dataset.transform.arrays())
     files.write_json(run.path("network.json"), {"format": runs.FORMAT, "layers": describe(trainer.net)})
+    flags, shown = options.flags, options.flags_shown
+    if teacher:
+        flags, shown = {**flags, "teacher": teacher.title}, f"--teacher ({teacher.title}) {shown}".strip()
     summary = {
         "format": runs.FORMAT, "experiment": options.experiment.name, "network": values["network"], "k": values["k"],
         "network_title": options.network_title, "method": method.name, "method_title": method.title,
         "prunes": method.prunes, "dataset": values["dataset"], "dataset_title": dataset.name,
         "random_labels": values["random_labels"], "validation": values["validation"], "start": began[0],
-        "start_title": began[1], "seed": values["seed"], "epochs": values["epochs"], "flags": options.flags,
-        "flags_shown": options.flags_shown, **tables.summarize(history, trainer.count_layers(), test, final_train),
+        "start_title": began[1], "seed": values["seed"], "epochs": values["epochs"], "flags": flags,
+        "flags_shown": shown, **tables.summarize(history, trainer.count_layers(), test, final_train),
         **method.row(trainer.net), "git_commit": run.config["git_commit"]}
     files.write_json(run.path("summary.json"), summary)
     run.log("\n" + tables.final_table(summary) + "\n")

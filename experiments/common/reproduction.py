@@ -70,7 +70,8 @@ def _asked(job, quick, variant):
     epochs = job.quick_epochs if quick else job.epochs
     command = [os.path.join("experiments", f"{job.script}.py"), *job.flags, "--dataset", job.dataset, "--epochs",
                str(epochs), *(["--variant", variant] if variant else [])]
-    return sweep.Job(job.name, command, job.dataset, variant, epochs, job.epoch_seconds)
+    pretrain = job.flags[job.flags.index("--pretrain") + 1:][:1] if "--pretrain" in job.flags else ()
+    return sweep.Job(job.name, command, job.dataset, variant, epochs, job.epoch_seconds, pretrain)
 
 
 def run(tables, folder, args, quick=False):

@@ -41,11 +41,13 @@ COMPILATION = 60
 SHOWN, FETCHED = 20, 4
 
 
-class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds")):
+class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds pretrain starts_from",
+                     defaults=((), ()))):
     """A run.
 
     `name` : of its folder; `command` : script, relative to the project, and flags without --output and --resume;
-    `dataset`, `variant` : as `data.load` takes them; `epoch_seconds` : on one core, roughly, or None
+    `dataset`, `variant` : as `data.load` takes them; `epoch_seconds` : on one core, roughly, or None; `pretrain` : the
+    methods that come first; `starts_from` : paths of other runs that it needs
     """
 
     __slots__ = ()
@@ -53,19 +55,7 @@ class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds")
     @property
     def folders(self):
         """Its folder and those of its pretraining."""
-        own = [self.name]
-        flags = iter(self.command)
-        for _ in itertools.takewhile(lambda flag: flag != "--pretrain", flags):
-            pass
-        for method in itertools.takewhile(lambda flag: not flag.startswith("--"), flags):
-            own.append(f"{own[-1]}-{method}")
-        return own
-
-    @property
-    def starts_from(self):
-        """What must be there of another run."""
-        flags = self.command
-        return [flags[flags.index("--init-from") + 1]] if "--init-from" in flags else []
+        return list(itertools.accumulate([self.name, *self.pretrain], "{}-{}".format))
 
     def seconds(self, done=0):
         """How long it takes on one core after so many epochs, roughly; None if nothing is known."""

@@ -1,13 +1,14 @@
 """Layers whose weights share a mixture of Gaussians as their prior, and the mixture."""
 
+import math
 from collections import namedtuple
 
 import numpy as np
 import theano
 import theano.tensor as T
 from scipy.sparse.csgraph import connected_components
-from theano.gradient import disconnected_grad
 
+from nets import kernels
 from nets.layers.conv import Conv2DLayer
 from nets.layers.dense import DenseLayer
 
@@ -94,42 +95,24 @@ class Mixture:
 
     def _log_shares(self):
         scores = self.scores - self.scores.max()
-        others = np.log(1 - self.zero_share) + scores - T.log(T.sum(T.exp(scores)))
-        return T.concatenate([T.stack([T.cast(np.log(self.zero_share), others.dtype)]), others])
+        others = math.log(1 - self.zero_share) + scores - T.log(T.sum(T.exp(scores)))
+        return T.concatenate([T.stack([T.cast(math.log(self.zero_share), others.dtype)]), others])
 
     def _all_means(self):
         return T.concatenate([T.zeros_like(self.means[:1]), self.means])
 
+    def _constants(self):
+        return self._log_shares() + self.log_precisions / 2 - math.log(2 * math.pi) / 2
+
     def log_densities(self, weights):
         """log of share times density of each component, a matrix (components, weights); `weights` is a vector."""
-        constants = self._log_shares() + self.log_precisions / 2 - np.log(2 * np.pi) / 2
-        precisions = T.exp(self.log_precisions)
-        return constants.dimshuffle(0, "x") - precisions.dimshuffle(0, "x") / 2 * T.sqr(
-            weights.dimshuffle("x", 0) - self._all_means().dimshuffle(0, "x"))
+        means, precisions, constants = (vector.dimshuffle(0, "x") for vector in (
+            self._all_means(), T.exp(self.log_precisions), self._constants()))
+        return constants - precisions / 2 * T.sqr(weights.dimshuffle("x", 0) - means)
 
     def negative_log(self, weights):
-        """-log of the density, summed over a vector of weights; a Theano scalar.
-
-        With the responsibilities held fixed, the expected -log density of weights and components has the same gradient,
-        and it is made of a few products of matrices. That takes a third of the time that Theano's gradient of the
-        logarithm takes.
-        """
-        logs = disconnected_grad(self.log_densities(weights))
-        largest = T.max(logs, axis=0)
-        # exp of a vector is vectorized, that of a difference with a broadcast operand is not.
-        ratios = T.exp((logs - largest).flatten()).reshape(logs.shape)
-        totals = T.dot(T.ones_like(self.log_precisions), ratios)
-        value = -T.sum(largest + T.log(totals))
-
-        fixed = disconnected_grad(weights)
-        moments = T.dot(ratios, T.stack([1 / totals, fixed / totals, fixed * fixed / totals], axis=1))
-        numbers, sums, squares = (disconnected_grad(moments[:, power]) for power in range(3))
-        precisions, means = T.exp(self.log_precisions), self._all_means()
-        to_weights = disconnected_grad((fixed * T.dot(precisions, ratios) - T.dot(precisions * means, ratios)) / totals)
-        bound = T.dot(to_weights, weights) + T.sum(
-            precisions / 2 * (squares - 2 * means * sums + means ** 2 * numbers)
-            - numbers * (self._log_shares() + self.log_precisions / 2))
-        return disconnected_grad(value) + (bound - disconnected_grad(bound))
+        """-log of the density, summed over a vector of weights; a Theano scalar."""
+        return kernels.mixture_negative_log(weights, self._all_means(), T.exp(self.log_precisions), self._constants())
 
     def kept(self, weights):
         """1 for the weights that are most probably of another component than that at 0, else 0; of their shape."""

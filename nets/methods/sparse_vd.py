@@ -1,5 +1,6 @@
 """Sparse variational dropout: layers whose weights have a posterior, and the KL term of the objective."""
 
+import numpy as np
 import theano.tensor as T
 from lasagne.init import Constant, GlorotUniform, Normal
 from lasagne.layers import get_all_layers
@@ -9,6 +10,7 @@ from nets.layers.sparse_vd import PARAMETERIZATIONS, SparseVDConv2DLayer, Sparse
 from nets.methods.base import Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
+from nets.sparsity import log_alphas
 from utils.flags import Flag, number, size
 
 __all__ = ["SparseVD", "KL_TERMS"]
@@ -30,6 +32,8 @@ class SparseVD(Method):
     prunes = True
     flags = (
         Flag("threshold", 3.0, "a weight is pruned where log alpha >= X", number),
+        Flag("final_threshold", None, "after the last epoch, prune weights of log alpha >= X, too; threshold_sweep.py "
+                                      "shows what is gained and lost", number),
         Flag("log_sigma2", -10.0, "where log sigma^2 of every weight starts", number),
         Flag("log_sigma2_from_weights", None),
         Flag("kl_warm_up", True, "whether the weight of the KL term grows from 0 to 1 over the first epochs; without, "
@@ -73,6 +77,12 @@ class SparseVD(Method):
         warm_up = self.warm_up if self.kl_warm_up else ConstantSchedule(1.0)
         divergence = T.as_tensor_variable(sum(layer.get_kl() for layer in _layers(net)))
         return [Term("kl", "KL", divergence, lambda epoch: self.kl_weight * warm_up(epoch))]
+
+    def finish(self, net):
+        if self.final_threshold is None:
+            return
+        for layer, log_alpha in zip(_layers(net), log_alphas(net).values()):
+            layer.W.set_value(np.where(log_alpha < self.final_threshold, layer.W.get_value(), 0).astype(layer.W.dtype))
 
 
 def _layers(net):

@@ -82,6 +82,8 @@ class Trainer(Predictor):
     l2 : float
         the weight of the sum of squared weights, which is added to the mean of -log p(y | x)
     task : see :mod:`nets.tasks`
+    lesson : see :mod:`nets.tasks`
+        what is minimized in training, if it is another than the task; reports like it
 
     References
     ----------
@@ -89,17 +91,18 @@ class Trainer(Predictor):
     weight of the KL term).
     """
 
-    def __init__(self, net, method, num_examples, l2=0.0, task=Classification()):
+    def __init__(self, net, method, num_examples, l2=0.0, task=Classification(), lesson=None):
         super().__init__(net, task)
+        lesson = lesson or task
         self.method = method
         self.num_examples = num_examples
         self.terms = method.terms(net)
         self._learning_rate = theano.shared(np.float32(0), "learning_rate")
         self._term_weights = [theano.shared(np.float32(0), f"{term.name}_weight") for term in self.terms]
 
-        inputs, targets = _variables(net, task)
+        inputs, targets = _variables(net, lesson)
         noisy = get_output(net, inputs, deterministic=False)
-        likelihood_loss = task.nll(noisy, targets)
+        likelihood_loss = lesson.nll(noisy, targets)
         if l2:
             likelihood_loss += l2 * lasagne.regularization.regularize_network_params(net, lasagne.regularization.l2)
         loss = num_examples * likelihood_loss
@@ -112,7 +115,7 @@ class Trainer(Predictor):
             updates.update(method.optimizer(T.grad(loss, group.params), group.params, rate, number, num_examples))
         updates.update(method.step_updates(net, updates))
         # Sums over an epoch. They stay on the device; one fetch an epoch.
-        sums = [*task.sums(noisy, targets), *(term.value for term in self.terms)]
+        sums = [*lesson.sums(noisy, targets), *(term.value for term in self.terms)]
         self._totals = theano.shared(np.zeros(len(sums)), "totals")
         # Not T.stack, which would fetch them from a GPU one by one.
         updates[self._totals] = self._totals + T.concatenate(

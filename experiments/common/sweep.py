@@ -220,7 +220,7 @@ class Sweep:
         self._send, self._weights, self._keep = send, weights, keep
         self._waiting, self._running, self._done = deque(jobs), {}, queue.SimpleQueue()
         self._workers, self._refused, self._losses = {}, set(), Counter()
-        self._client, self._id, self._connected = None, None, False
+        self._client, self._id, self._connected, self._answered = None, None, False, True
         self._display, self._rates = _Display(), {}
 
     def run(self):
@@ -326,11 +326,13 @@ class Sweep:
                 raise UserError(f"no Dask scheduler answers at {self._where.scheduler} ({' '.join(str(error).split())})"
                                 ": start one with python -m dask scheduler, or give its address (docs/sweeps.md)"
                                 ) from None
-            self._display.line(f"the scheduler {self._where.scheduler} does not answer: trying again; Ctrl-C stops")
+            if self._answered:
+                self._display.line(f"the scheduler {self._where.scheduler} does not answer: waiting; Ctrl-C stops")
+            self._answered = False
         else:
             if self._connected:
                 self._display.line(f"connected with {self._where.scheduler} again")
-            self._connected = True
+            self._connected = self._answered = True
 
     def _close(self):
         client, self._client = self._client, None

@@ -77,7 +77,9 @@ class Cluster(namedtuple("Cluster", "scheduler at_once cores resources")):
         """A Dask client; OSError or ValueError if no scheduler answers."""
         import distributed      # not for tables alone: it takes a second
         # What goes wrong with a connection, this module says itself.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in list(logging.root.manager.loggerDict):
+            if name.partition(".")[0] == "distributed":
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         if self.scheduler is None:
             # In this process, reached through memory; what listens for HTTP all the same is on loopback.
             local = distributed.LocalCluster(

@@ -1,6 +1,7 @@
 # make demo   train LeNet-300-100 on a data set that needs no download, and print the result table
 # make test   run the tests
-# make check  run the linter and the tests that compile nothing
+# make lint   run the linter
+# make check  run it, and the tests that compile nothing
 # make hook   have git run `make check` before each commit
 # make notebook  open the method in one sitting, experiments/step_by_step.ipynb, in a browser (adds Jupyter to .venv)
 # make gpu    add CUDA's libraries, cuDNN and pygpu to .venv (docs/gpu.md); a download of 1 GB
@@ -14,7 +15,7 @@ PYTHON_FOLDER := .python
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test check hook notebook export gpu pygpu clean
+.PHONY: demo test lint check hook notebook export gpu pygpu clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,11 +24,14 @@ help:
 demo: $(VENV)/installed
 	$(VENV)/bin/python experiments/lenet_300_100.py --dataset digits --batch-size 50
 
+# Tests of one file share what they compile.
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
-check: $(VENV)/ruff
+lint: $(VENV)/ruff
 	$(VENV)/bin/ruff check .
+
+check: lint
 	$(VENV)/bin/python -m pytest -m "not compiles"
 
 $(VENV)/ruff: $(VENV)/installed requirements-dev.txt

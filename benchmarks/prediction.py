@@ -1,62 +1,166 @@
-"""How long a prediction takes: the dense network, and what is left of a pruned one, in numpy, ONNX Runtime and C.
+"""How long a prediction takes: the dense network by several engines, and what is left of pruned ones.
 
-    python benchmarks/prediction.py results/RUN                     one image, and 100
-    python benchmarks/prediction.py results/RUN --threads 2         ONNX Runtime on two threads; C is single-threaded
+    python benchmarks/prediction.py results/RUN                     one image and 100, on one and on two threads
+    python benchmarks/prediction.py results/RUN results/RUN2        two methods on the same network
+    python benchmarks/prediction.py results/RUN --peers PYTHON      PyTorch, too, with a Python that has it
 
-All forms are timed in turn, again and again, and medians are shown, so that other load hits all of them alike. The C
-file is compiled by `cc -O3 -march=native`. Needs requirements-export.txt.
+Of a run, its network.safetensors is taken (`experiments/compress.py` makes it), or else what it left is compacted. The
+dense network has random weights, which are as fast as any. All forms are timed in turn, again and again, and medians
+are shown, of one thread's processor time, or of the time that passes on more; those want an idle machine. Ratios are to
+the fastest of the dense network's engines in that column. The C file is compiled by `cc -O3 -march=native` and has one
+thread. Needs requirements-export.txt.
 """
 
 import argparse
+import contextlib
 import ctypes
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
-import numpy as np
-from tabulate import tabulate
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import nets  # noqa: E402,F401  prepares Theano
 
+import numpy as np  # noqa: E402
+import theano  # noqa: E402
+from lasagne.layers import get_output  # noqa: E402
+from prediction_torch import median_seconds  # noqa: E402
+from tabulate import tabulate  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+from nets import methods  # noqa: E402
+from nets.architectures import NETWORKS  # noqa: E402
+from nets.describe import describe  # noqa: E402
+from nets.params import named_params  # noqa: E402
+from utils import results  # noqa: E402
 from utils.errors import UserError  # noqa: E402
-from utils.export import compact, read_run  # noqa: E402
+from utils.export import ExportedNetwork, compact, load, read_run  # noqa: E402
 from utils.export.c_file import c_source  # noqa: E402
 from utils.export.onnx import onnx_model  # noqa: E402
 from utils.export.optional import require  # noqa: E402
+from utils.export.torch_state import state_dict  # noqa: E402
 
 ROUNDS, SECONDS = 15, 0.02     # how often each form is timed, and how long each time
-FLAGS = ("-std=c99", "-O3", "-march=native", "-shared", "-fPIC")
+NUMBERS = (1, 100)             # of images
+FLAGS = ("-std=c99", "-O3", "-march=native", "-shared", "-fPIC", "-s")
+#: The dense network's engines that ratios are to.
+ENGINES = ("Theano", "PyTorch", "ONNX Runtime")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", metavar="RUN", help="the folder of a finished run, with its network.json")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime (default: 1)")
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", help="the folders of finished runs of one network")
+    add("--peers", metavar="PYTHON", help="a Python that has torch: see benchmarks/requirements.txt")
+    add("--threads", type=int, nargs="+", default=(1, 2), metavar="N", help="(default: 1 2)")
+    add("--format", default="github", choices=("simple", "github"), help="of the table (default: github)")
     args = parser.parse_args()
-    dense = read_run(args.run)
-    small = compact(dense).network
+    summaries = [results.read_summary(run) for run in args.runs]
+    kinds = {(summary["network"], summary["k"]) for summary in summaries}
+    if len(kinds) > 1:
+        raise UserError("these are runs of several networks: give runs of one")
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        pruned = [Pruned(summary, folder) for summary in summaries]
+        shape, classes = pruned[0].network.input_shape, len(pruned[0].network.classes)
+        net, dense = dense_network(*kinds.pop(), shape, classes)
+        peer = stack.enter_context(Peer(args.peers, dense, folder)) if args.peers else None
+        images = random_images(shape)
+        times = {}
+        for threads in args.threads:
+            with with_threads(threads):
+                forms = {("Dense", "Theano"): in_theano(net, dense.preprocessing["mean"]),
+                         ("Dense", "numpy"): dense.predict, ("Dense", "ONNX Runtime"): session(dense, threads)}
+                if peer:
+                    forms["Dense", "PyTorch"] = peer.timed(threads)
+                for one in pruned:
+                    forms.update(one.forms(threads))
+                check(forms, images)
+                for number in NUMBERS:
+                    times[number, threads] = timed(forms, images[:number], threads)
+        size = 4 * sum(array.size for array in dense.arrays.values())
+        sizes = {("Dense", engine): (size, dense.multiplications(), "") for engine in (*ENGINES, "numpy")}
+        for one in pruned:
+            sizes.update(one.sizes())
+    print(tabulate(rows(times, sizes), ("Form", "Bytes", "Multiplications", "Error %", *(
+        f"{number} image{'s' * (number > 1)}, {threads} thread{'s' * (threads > 1)}, us" for number, threads in times)),
+        args.format, colalign=("left", *["right"] * (3 + len(times))), disable_numparse=True))
+
+
+def rows(times, sizes):
+    """Microseconds, and how many times as fast as the fastest engine with the dense network."""
+    base = {column: min(found["Dense", engine] for engine in ENGINES if ("Dense", engine) in found)
+            for column, found in times.items()}
+    for form in next(iter(times.values())):
+        size, multiplications, error = sizes[form]
+        yield (", ".join(form), f"{size:,}", f"{multiplications:,}", error, *(
+            f"{1e6 * found[form]:,.1f} ({base[column] / found[form]:.1f}x)" for column, found in times.items()))
+
+
+def dense_network(name, k, shape, classes):
+    """The network with random weights, as Lasagne's layers and as an :class:`ExportedNetwork`."""
+    net = NETWORKS[name].build(methods.make("dense"), shape, classes, k)
     rng = np.random.default_rng(0)
-    # As empty as digits: a fifth of the pixels is not 0.
-    images = rng.integers(1, 256, (100, *dense.input_shape)) * (rng.random((100, *dense.input_shape)) < 0.2)
-    images = images.astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        forms = {"numpy, dense": dense.predict, "numpy, compacted": small.predict,
-                 "numpy, sparse": lambda inputs: small.predict(inputs, sparse=True),
-                 "ONNX Runtime, dense": session(dense, args.threads),
-                 "ONNX Runtime, compacted": session(small, args.threads), "C": in_c(small, folder)}
-        for name, form in forms.items():
-            apart = abs(form(images) - dense.predict(images)).max()
-            if apart > 1e-5:
-                raise UserError(f"{name} predicts something else: probabilities differ by {apart:g}")
-        times = {number: timed(forms, images[:number]) for number in (1, 100)}
-    base = "ONNX Runtime, dense"
-    print(tabulate([(name, *(value for number in times for value in (
-        f"{1e6 * times[number][name]:.1f}", f"{times[number][base] / times[number][name]:.1f}x"))) for name in forms],
-        ("Form", "1 image, us", "Ratio", "100 images, us", "Ratio"), colalign=("left", *["right"] * 4),
-        disable_numparse=True))
+    for key, param in named_params(net).items():
+        value = param.get_value()
+        if key.endswith(".W"):
+            inputs = value[0].size if value.ndim == 4 else len(value)
+            value = rng.normal(0, (2 / inputs) ** 0.5, value.shape)
+        elif key.endswith((".b", ".beta")):
+            value = rng.normal(0, 0.1, value.shape)
+        param.set_value(value.astype(param.dtype))
+    arrays = {key: param.get_value() for key, param in named_params(net).items()}
+    return net, ExportedNetwork(describe(net), arrays, {"mean": rng.random(shape, np.float32)})
+
+
+def random_images(shape):
+    """As empty as digits: a fifth of the pixels is not 0."""
+    rng = np.random.default_rng(0)
+    shape = (max(NUMBERS), *shape)
+    return (rng.integers(1, 256, shape) * (rng.random(shape) < 0.2)).astype(np.float32)
+
+
+class Pruned:
+    """What is left of a run's network, in several forms."""
+
+    def __init__(self, summary, folder):
+        path = os.path.join(summary["folder"], "network.safetensors")
+        if os.path.exists(path):
+            self.network, self.file_size = load(path), os.path.getsize(path)
+        else:
+            self.network, self.file_size = compact(read_run(summary["folder"])).network, None
+        self.title = summary["method_title"]
+        self.error = f"{summary['test_error_percent']:.2f}"
+        name = os.path.basename(os.path.normpath(summary["folder"]))
+        self.library = os.path.join(folder, f"{name}.so")
+        self.function = compiled(self.network, os.path.join(folder, f"{name}.c"), self.library)
+
+    def forms(self, threads):
+        """{(title, form): prediction}"""
+        return {(self.title, "compacted, numpy"): self.network.predict,
+                (self.title, "compacted, ONNX Runtime"): session(self.network, threads),
+                (self.title, "sparse, numpy"): lambda images: self.network.predict(images, sparse=True),
+                (self.title, "C"): self.function}
+
+    def sizes(self):
+        """{(title, form): (bytes, multiplications, error)}; of the sparse form, the file's bytes."""
+        plain = 4 * sum(array.size for array in self.network.arrays.values())
+        every, kept = (self.network.multiplications(sparse) for sparse in (False, True))
+        return {(self.title, "compacted, numpy"): (plain, every, self.error),
+                (self.title, "compacted, ONNX Runtime"): (plain, every, self.error),
+                (self.title, "sparse, numpy"): (self.file_size or plain, kept, self.error),
+                (self.title, "C"): (os.path.getsize(self.library), kept, self.error)}
+
+
+def in_theano(net, mean):
+    """Theano's prediction, by this project's operations."""
+    images = theano.tensor.tensor4()
+    return theano.function([images], get_output(net, images / np.float32(256) - mean, deterministic=True))
 
 
 def session(network, threads):
@@ -69,32 +173,83 @@ def session(network, threads):
     return lambda images: found.run(None, {"images": images})[0]
 
 
-def in_c(network, folder):
+def compiled(network, source, library):
     """The C file's prediction."""
-    source, library = os.path.join(folder, "net.c"), os.path.join(folder, "net.so")
-    with open(source, "w") as file:
+    with open(source, "w", encoding="utf-8") as file:
         file.write(c_source(network))
     subprocess.run(["cc", *FLAGS, source, "-o", library, "-lm"], check=True)
     function = ctypes.CDLL(library).predict
-    result, classes = np.empty((100, len(network.classes)), np.float32), len(network.classes)
+    result = np.empty((max(NUMBERS), len(network.classes)), np.float32)
     pointer = result.ctypes.data_as(ctypes.c_void_p)
 
     def predict(images):
         function(ctypes.c_void_p(images.ctypes.data), len(images), pointer)
-        return result[:len(images), :classes]
+        return result[:len(images)]
     return predict
 
 
-def timed(forms, images):
-    """Seconds of one call of each form, the median of rounds."""
+class Peer:
+    """PyTorch in a process of its own, since it wants another numpy; see prediction_torch.py."""
+
+    def __init__(self, python, network, folder):
+        path = os.path.join(folder, "dense.npz")
+        np.savez(path, mean=network.preprocessing["mean"], layers=json.dumps(network.layers),
+                 **{f"state/{name}": array for name, array in state_dict(network).items()})
+        self._command = [python, os.path.join(HERE, "prediction_torch.py"), path]
+
+    def __enter__(self):
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *exception):
+        self._process.stdin.close()
+        self._process.wait()
+
+    def ask(self, **question):
+        """A line of JSON, and the line that answers it."""
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise UserError(f"{self._command[0]} failed: does it have torch? See benchmarks/requirements.txt")
+        return json.loads(answer)
+
+    def timed(self, threads):
+        """Its prediction, with a method that times it over there."""
+        def predict(images):
+            return np.array(self.ask(images=images.tolist(), threads=threads), np.float32)
+        predict.seconds = lambda images: self.ask(number=len(images), seconds=SECONDS, threads=threads)
+        return predict
+
+
+@contextlib.contextmanager
+def with_threads(number):
+    """OpenMP's threads, which Theano's operations take, and the BLAS's, which numpy does."""
+    library = ctypes.CDLL("libgomp.so.1")
+    before = library.omp_get_max_threads()
+    library.omp_set_num_threads(number)
+    with threadpool_limits(number, "blas"):
+        yield
+    library.omp_set_num_threads(before)
+
+
+def check(forms, images):
+    """Whether all forms of a network predict the same."""
+    first = {}
+    for (title, form), predict in forms.items():
+        found = np.array(predict(images))
+        apart = abs(found - first.setdefault(title, found)).max()
+        if apart > 1e-5:
+            raise UserError(f"{title}, {form} predicts something else: probabilities differ by {apart:g}")
+
+
+def timed(forms, images, threads):
+    """Seconds of one call of each form: the median of rounds, of medians over a round's calls."""
     found = {name: [] for name in forms}
     for _ in range(ROUNDS):
         for name, form in forms.items():
-            calls, begin = 0, time.perf_counter()
-            while (passed := time.perf_counter() - begin) < SECONDS:
-                form(images)
-                calls += 1
-            found[name].append(passed / calls)
+            found[name].append(form.seconds(images) if hasattr(form, "seconds")
+                               else median_seconds(form, images, SECONDS, threads))
     return {name: statistics.median(values) for name, values in found.items()}
 
 

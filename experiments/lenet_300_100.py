@@ -62,6 +62,10 @@ EXPERIMENT = Experiment(
         # tau is ours, chosen with --validation 5000 in short runs: with the paper's 0.005 weights go to 0 slowly.
         "sws": dict(
             epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.03),
+        # Of whole units, from a dense network's weights; the values are LeNet-500-300's.
+        "sbp": dict(
+            epochs=100, learning_rate=LinearDecay(1e-3, begin=50, end=100), log_sigma=-5.0, noise_rate=10.0,
+            kl_weight=[6.0, 6.0, 15.0]),
     })
 
 

@@ -19,6 +19,7 @@ from utils import files, published, results, tables
 
 MOST_LAYERS = 6     # whose sparsities find room in a row
 HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Sparsity per layer %", "Compression")
+UNITS_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Units left", "Multiplications an image")
 ACCURACY_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Train accuracy", "Test accuracy", "Sparsity %")
 
 
@@ -92,6 +93,29 @@ def measured_row(group):
             " - ".join(sparsities) if group.prunes else "", compression(group))
 
 
+def units(groups):
+    """Of the networks that papers report units of; runs of before they were counted are left out."""
+    rows = []
+    for network in dict.fromkeys(row.network for row in published.UNITS):
+        own = [group for group in groups if group.network == network and not group.validation
+               and not group.random_labels]
+        for row in published.UNITS:
+            if row.network == network:
+                rows.append((row.network_title, who(row, own), row.dataset, "", "", f"{row.error_percent:.2f}",
+                             tables.format_units(row.units), tables.format_multiplications(
+                                 row.multiplications, row.multiplications_before)))
+        for group in own:
+            found = [summary.get("structure") for summary in group.summaries]
+            if all(found):
+                left = zip(*(one["units"]["left"] for one in found))
+                counts = [one["multiplications"] for one in found]
+                rows.append((*identity(group), values(group, "test_error_percent", 2),
+                             " - ".join(tables.column(numbers, 0) for numbers in left),
+                             f"{results.mean_and_deviation([one['left'] for one in counts])[0]:,.0f} "
+                             f"({tables.column([one['before'] / one['left'] for one in counts], 1)}x fewer)"))
+    return rows
+
+
 def random_labels(groups):
     rows = []
     own = [group for group in groups if group.random_labels]
@@ -160,6 +184,7 @@ def accuracy(group, key):
 TABLES = {
     "lenet": ("Table 1: LeNets on MNIST", HEADERS, networks("lenet-300-100", "lenet-5-caffe")),
     "vgg-like": ("Figure 3 as a table: VGG-like networks of width k on CIFAR", HEADERS, networks("vgg-like")),
+    "units": ("Whole units: LeNets on MNIST, by the table of Structured Bayesian Pruning", UNITS_HEADERS, units),
     "random-labels": ("Table 2: random labels", ACCURACY_HEADERS, random_labels),
     "logistic-regression": ("Logistic regression (the authors' workshop poster, 2016)", ACCURACY_HEADERS,
                             logistic_regression),

@@ -14,7 +14,8 @@ from lasagne.nonlinearities import rectify, softmax
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.pool import MaxPool2x2Layer
 
-__all__ = ["Network", "NETWORKS", "logistic_regression", "lenet_300_100", "lenet_5_caffe", "vgg_like"]
+__all__ = ["Network", "NETWORKS", "logistic_regression", "lenet_300_100", "lenet_500_300", "lenet_5_caffe",
+           "vgg_like"]
 
 
 def logistic_regression(method, input_shape=(1, 28, 28), num_classes=10):
@@ -37,9 +38,26 @@ def lenet_300_100(method, input_shape=(1, 28, 28), num_classes=10, k=1):
     ----------
     Molchanov, Ashukha, Vetrov (2017), table 1.
     """
+    return _two_hidden_layers(method, (int(300 * k), int(100 * k)), input_shape, num_classes)
+
+
+def lenet_500_300(method, input_shape=(1, 28, 28), num_classes=10):
+    """LeNet-500-300: 784-500-300-10, ReLU, softmax; 545,000 weights without biases.
+
+    The rate of binary dropout is 0.5 after each hidden layer.
+
+    References
+    ----------
+    Neklyudov, Molchanov, Ashukha, Vetrov (2017), Structured Bayesian pruning via log-normal multiplicative noise, its
+    table of LeNets.
+    """
+    return _two_hidden_layers(method, (500, 300), input_shape, num_classes)
+
+
+def _two_hidden_layers(method, widths, input_shape, num_classes):
     net = InputLayer((None, *input_shape), name="input")
-    for name, units in (("dense1", 300), ("dense2", 100)):
-        net = method.dense_layer(net, int(units * k), nonlinearity=rectify, name=name)
+    for name, units in zip(("dense1", "dense2"), widths):
+        net = method.dense_layer(net, units, nonlinearity=rectify, name=name)
         net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense3")
 
@@ -140,5 +158,6 @@ class Network:
 NETWORKS = {network.name: network for network in (
     Network("logistic-regression", "Logistic regression", logistic_regression),
     Network("lenet-300-100", "LeNet-300-100", lenet_300_100, scalable=True),
+    Network("lenet-500-300", "LeNet-500-300", lenet_500_300),
     Network("lenet-5-caffe", "LeNet-5-Caffe", lenet_5_caffe),
     Network("vgg-like", "VGG-like", vgg_like, scalable=True, names_width=True))}

@@ -9,7 +9,7 @@ import theano.tensor as T
 from lasagne.layers import DropoutLayer, get_all_layers, get_output
 
 from nets import methods
-from nets.architectures import lenet_300_100, lenet_5_caffe, vgg_like
+from nets.architectures import lenet_300_100, lenet_500_300, lenet_5_caffe, vgg_like
 from nets.params import named_params
 
 METHODS = {name: partial(methods.make, name) for name in ("sparse-vd", "dense", "binary-dropout")}
@@ -28,6 +28,7 @@ def vgg_like_by_hand(k, num_classes=10):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_lenets_have_the_papers_numbers_of_weights(method):
     assert num_weights(lenet_300_100(METHODS[method]())) == 266200
+    assert num_weights(lenet_500_300(METHODS[method]())) == 545000
     assert num_weights(lenet_5_caffe(METHODS[method]())) == 430500
     assert num_weights(lenet_300_100(METHODS[method](), k=2)) == 784 * 600 + 600 * 200 + 200 * 10
 

@@ -18,7 +18,7 @@ from nets.params import named_params
 from nets.sparsity import EffectiveParams
 from nets.training.trainer import seed_generators
 from test_export import compiled
-from utils.export import ExportedNetwork, compact, load, read_run
+from utils.export import ExportedNetwork, compact, load, read_run, structure
 from utils.export.picture import read_picture
 
 CLOSE = 1e-5
@@ -90,6 +90,7 @@ def test_a_run_becomes_a_file_that_predicts(folder, digits, tmp_path):
     error = 100 * np.mean(expected.argmax(axis=1) != targets)
     assert error == pytest.approx(summary["test_error_percent"], abs=0.15)
     found = compact(dense).network
+    assert summary["structure"] == structure(dense)
     for probabilities in (dense.probabilities(digits.test.inputs), found.predict(raw.test.inputs),
                           found.predict(raw.test.inputs, sparse=True), compiled(found, tmp_path)(raw.test.inputs)):
         agree(expected, probabilities)

@@ -35,13 +35,13 @@ def pretrained(run):
     return result.stdout
 
 
-@pytest.mark.parametrize("name", ["lenet5_caffe", "vgg_like", "random_labels"])
+@pytest.mark.parametrize("name", ["lenet5_caffe", "lenet_500_300", "vgg_like", "random_labels"])
 def test_help_answers(run, name):
     result = run(name, "--help")
     assert result.returncode == 0
     for flag in ("--method", "--init-from", "--pretrain", "--random-labels", "--snapshots", "--augment", "--variant"):
         assert flag in result.stdout
-    assert ("--k X" in result.stdout) == (name != "lenet5_caffe")
+    assert ("--k X" in result.stdout) == (name in ("vgg_like", "random_labels"))
 
 
 def test_one_command_trains_the_dense_network_and_starts_from_it(run, pretrained):

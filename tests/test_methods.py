@@ -42,7 +42,8 @@ EXCEPTIONS = {}
 VALUES = {"sparse-vd": dict(log_sigma2=-7.0), "magnitude": dict(ramp=LinearWarmUp(0, 2)),
           "pruning": dict(retraining=LinearWarmUp(1, 3), rounds=2, sparsity=[60.0]),
           "dns": dict(surgery=LinearWarmUp(1, 3), c_rate=[0.5]),
-          "l0": dict(spread=2.0), "sws": dict(zero_share=0.5, tau=0.001, span=[-0.4, 0.4], deviation=0.1)}
+          "l0": dict(spread=2.0), "sws": dict(zero_share=0.5, tau=0.001, span=[-0.4, 0.4], deviation=0.1),
+          "sbp": dict(log_sigma=-1.0, threshold=2.6)}
 
 
 def network(method):

@@ -109,7 +109,7 @@ def rows(text):
 
 def test_the_page_of_results_shows_what_the_command_prints(printed):
     page = read(RESULTS)
-    assert printed.count("**") == 8 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
+    assert printed.count("**") == 10 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
 
 
 def test_the_readmes_result_is_lines_of_what_the_command_prints(printed):
@@ -138,9 +138,22 @@ def test_logistic_regression_stands_beside_scikit_learns(tmp_path):
     assert sum("not run here" in line for line in lines) == 5
 
 
+def test_runs_that_counted_their_units_have_a_table(tmp_path):
+    def structure(units, left):
+        return dict(units=dict(before=[784, 500, 300], left=units), multiplications=dict(before=545000, left=left))
+    own = dict(network="LeNet-500-300", method="SBP")
+    write_run(tmp_path / "a", seed=1, structure=structure([200, 100, 40], 24400), **own)
+    write_run(tmp_path / "b", seed=2, structure=structure([220, 100, 50], 27500), **own)
+    write_run(tmp_path / "c", network="LeNet-5-Caffe")
+    output = tables("--results", tmp_path, "--table", "units").stdout
+    line, = (line for line in output.splitlines() if "measured" in line)
+    assert "210 (14) - 100 (0) - 45 (7)" in line and "25,950 (21.1 (1.8)x fewer)" in line
+    assert "SBP, paper  " in output and "SSL, paper; not run here" in output
+
+
 def test_every_table_in_latex(tmp_path):
     output = tables("--results", tmp_path, "--format", "latex").stdout
-    assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 4
+    assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 5
 
 
 def main():

@@ -2,14 +2,16 @@
 
 from collections import namedtuple
 
-__all__ = ["Published", "rows", "method_title", "RANDOM_LABELS", "LOGISTIC_REGRESSION", "FRONTIER"]
+__all__ = ["Published", "rows", "method_title", "RANDOM_LABELS", "LOGISTIC_REGRESSION", "FRONTIER",
+           "UNITS"]
 
 #: network, method : str, names as in `nets`; k : float; network_title, method_title, dataset : str; error_percent,
 #: compression : float; sparsity_percent : tuple by layer.
 Published = namedtuple("Published", "network k method network_title method_title dataset error_percent "
                                     "sparsity_percent compression")
 
-_TITLES = {"lenet-300-100": "LeNet-300-100", "lenet-5-caffe": "LeNet-5-Caffe", "vgg-like": "VGG-like",
+_TITLES = {"lenet-300-100": "LeNet-300-100", "lenet-500-300": "LeNet-500-300", "lenet-5-caffe": "LeNet-5-Caffe",
+           "vgg-like": "VGG-like", "sbp": "SBP", "l0": "L0",
            "dense": "Dense", "pruning": "Pruning", "dns": "DNS", "sws": "SWS", "sparse-vd": "SparseVD",
            "binary-dropout": "Binary dropout", "l1": "L1", "rvm": "RVM"}
 
@@ -85,6 +87,55 @@ FRONTIER = tuple(
         ("lenet-5-caffe", "L-OBS", _DETTMERS, (2.1, 100)),
         ("lenet-5-caffe", "ADMM", "KaiqiZhang/admm-pruning: README.md", (0.8, 71)))
     for error, compression in points)
+
+
+class Units(namedtuple("Units", "network method network_title method_title dataset error_percent units source")):
+    """What is left of a network's units, counted as by :func:`utils.export.compact`; `method` is None if it is none of
+    `nets.methods`."""
+
+    __slots__ = ()
+
+    @property
+    def units_before(self):
+        """The whole network's."""
+        return {"lenet-500-300": (784, 500, 300), "lenet-5-caffe": (20, 50, 800, 500)}[self.network]
+
+    @property
+    def multiplications(self):
+        """An image's, with the last layer's."""
+        return self._multiplications(*self.units)
+
+    @property
+    def multiplications_before(self):
+        """The whole network's."""
+        return self._multiplications(*self.units_before)
+
+    def _multiplications(self, *units):
+        filters, dense = (units[:2], units[2:]) if self.network == "lenet-5-caffe" else ((), units)
+        # Places of the image times weights of 5x5.
+        convolved = 24 * 24 * 25 * filters[0] + 8 * 8 * 25 * filters[0] * filters[1] if filters else 0
+        return convolved + sum(inputs * outputs for inputs, outputs in zip(dense, (*dense[1:], 10)))
+
+
+_SBP = "Neklyudov et al., NIPS 2017, as in necludov/group-sparsity-sbp: README.md"
+_L0 = "Louizos et al., ICLR 2018, table 1"
+
+#: Of whole units, mnist. Multiplications are counted from the units: SBP's paper has 10.49x for its LeNet-5, not 10.8x.
+UNITS = tuple(
+    Units(network, method, _TITLES[network], title or _TITLES[method], "mnist", error, units, source)
+    for network, method, title, source, error, units in (
+        ("lenet-500-300", "dense", None, _SBP, 1.54, (784, 500, 300)),
+        ("lenet-500-300", "sparse-vd", None, _SBP, 1.57, (537, 217, 130)),
+        ("lenet-500-300", None, "SSL", _SBP, 1.49, (434, 174, 78)),
+        ("lenet-500-300", "sbp", None, _SBP, 1.55, (245, 160, 55)),
+        ("lenet-5-caffe", "dense", None, _SBP, 0.80, (20, 50, 800, 500)),
+        ("lenet-5-caffe", "sparse-vd", None, _SBP, 0.75, (17, 32, 329, 75)),
+        ("lenet-5-caffe", None, "SSL", _SBP, 1.00, (3, 12, 800, 500)),
+        ("lenet-5-caffe", "sbp", None, _SBP, 0.86, (3, 18, 284, 283)),
+        ("lenet-5-caffe", "l0", None, _L0, 1.0, (9, 18, 65, 25)),
+        ("lenet-5-caffe", None, "Group normal-Jeffreys", _L0, 1.0, (8, 13, 88, 13)),
+        ("lenet-5-caffe", None, "Group horseshoe", _L0, 1.0, (5, 10, 76, 16)),
+        ("lenet-5-caffe", None, "GD (Srinivas & Babu)", _L0, 1.1, (7, 13, 208, 16))))
 
 
 def method_title(name):

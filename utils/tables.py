@@ -7,8 +7,8 @@ from tabulate import tabulate
 from utils import compression, published, results
 from utils.runs import sparsity_columns
 
-__all__ = ["EpochTable", "final_table", "summarize", "format_compression", "format_sparsity",
-           "column"]
+__all__ = ["EpochTable", "final_table", "structure_table", "summarize", "format_compression", "format_sparsity",
+           "format_units", "format_multiplications", "column"]
 
 HEADERS = ("Network", "Method", "Error %", "Train error %", "Sparsity per layer %", "Compression")
 
@@ -101,6 +101,29 @@ def final_table(summary):
         rows.append(_cells(row.network_title, f"{row.method_title}, paper, {row.dataset}", row.error_percent, None,
                            row.sparsity_percent, row.compression))
     return tabulate(rows, HEADERS, stralign="left", disable_numparse=True)
+
+
+def structure_table(summary):
+    """The text of what compaction leaves of a run's network, with what papers report of the same network under it."""
+    found = summary["structure"]
+    before, left = (found["multiplications"][key] for key in ("before", "left"))
+    rows = [(f"{summary['method_title']}, this run", format_units(found["units"]["before"]),
+             format_units(found["units"]["left"]), format_multiplications(left, before))]
+    rows += [(f"{row.method_title}, paper", format_units(row.units_before), format_units(row.units),
+              format_multiplications(row.multiplications, row.multiplications_before))
+             for row in published.UNITS if (row.network, row.method) == (summary["network"], summary["method"])]
+    return tabulate(rows, ("Method", "Units", "Units left", "Multiplications an image"), stralign="left",
+                    disable_numparse=True)
+
+
+def format_units(units):
+    """Numbers of units as text, such as 3-18-284-283."""
+    return "-".join(map(str, units))
+
+
+def format_multiplications(left, before):
+    """How many multiplications are left, as text, such as 212,802 (10.8x fewer)."""
+    return f"{left:,} ({before / left:.1f}x fewer)" if left < before else f"{left:,}"
 
 
 def format_sparsity(percent):

@@ -12,7 +12,7 @@ from nets.describe import describe
 from nets.training import warm_start
 from nets.training.loop import fit
 from nets.training.trainer import Trainer, seed_generators
-from utils import compression, files, plots, runs, tables, theano_setup
+from utils import compression, export, files, plots, runs, tables, theano_setup
 from utils.errors import UserError
 from utils.pictures import Snapshots
 
@@ -165,9 +165,10 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
     draw()
     files.write_arrays(run.path("weights.npz"), trainer.weights())
     test, final_train = trainer.evaluate(dataset.test), trainer.evaluate(dataset.train)
-    files.write_arrays(run.path("weights_pruned.npz"), trainer.pruned_weights())
+    pruned, layers = trainer.pruned_weights(), describe(trainer.net)
+    files.write_arrays(run.path("weights_pruned.npz"), pruned)
     files.write_arrays(run.path("preprocessing.npz"), dataset.transform.arrays())
-    files.write_json(run.path("network.json"), {"format": runs.FORMAT, "layers": describe(trainer.net)})
+    files.write_json(run.path("network.json"), {"format": runs.FORMAT, "layers": layers})
     flags, shown = options.flags, options.flags_shown
     if teacher:
         flags, shown = {**flags, "teacher": teacher.title}, f"--teacher ({teacher.title}) {shown}".strip()
@@ -178,8 +179,18 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
         "random_labels": values["random_labels"], "validation": values["validation"], "start": began[0],
         "start_title": began[1], "seed": values["seed"], "epochs": values["epochs"], "flags": flags,
         "flags_shown": shown, **tables.summarize(history, trainer.count_layers(), test, final_train),
-        **method.row(trainer.net), "git_commit": run.config["git_commit"]}
+        **method.row(trainer.net), "structure": _structure(layers, pruned), "git_commit": run.config["git_commit"]}
     files.write_json(run.path("summary.json"), summary)
     run.log("\n" + tables.final_table(summary) + "\n")
+    if method.prunes and summary["structure"]:
+        run.log(tables.structure_table(summary) + "\n")
     run.log(f"In {run.folder}: " + ", ".join(sorted(os.listdir(run.folder))))
     run.close()
+
+
+def _structure(layers, arrays):
+    """What compaction leaves, see :func:`utils.export.structure`; None of networks that it does not know."""
+    try:
+        return export.structure(export.ExportedNetwork(layers, dict(arrays)))
+    except UserError:
+        return None

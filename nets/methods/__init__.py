@@ -7,6 +7,7 @@ from nets.methods.finetune import Finetune
 from nets.methods.l0 import L0
 from nets.methods.magnitude import Magnitude
 from nets.methods.pruning import Pruning
+from nets.methods.sbp import SBP
 from nets.methods.sparse_vd import SparseVD
 from nets.methods.sws import SoftWeightSharing
 from nets.schedules import restored, stored
@@ -15,7 +16,7 @@ __all__ = ["METHODS", "make", "described"]
 
 #: {name: class}, the one list of methods.
 METHODS = {method.name: method for method in (SparseVD, Dense, BinaryDropout, Magnitude, Pruning, DNS, Finetune, L0,
-                                              SoftWeightSharing)}
+                                              SoftWeightSharing, SBP)}
 
 
 def make(name, **values):

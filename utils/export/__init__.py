@@ -7,7 +7,7 @@ Only numpy and scipy are needed here, beside what `requirements-export.txt` list
 """
 
 from utils.export.container import load, save
-from utils.export.compact import compact
+from utils.export.compact import compact, structure
 from utils.export.network import ExportedNetwork, read_run
 
-__all__ = ["load", "save", "compact", "read_run", "ExportedNetwork"]
+__all__ = ["load", "save", "compact", "structure", "read_run", "ExportedNetwork"]

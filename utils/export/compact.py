@@ -12,7 +12,7 @@ import numpy as np
 from utils.export.network import WEIGHTED, ExportedNetwork
 from utils.export.predict import activate, affine_of_batch_norm
 
-__all__ = ["compact", "Compacted"]
+__all__ = ["compact", "Compacted", "structure"]
 
 #: network : :class:`ExportedNetwork`; units : list of int, what is left as the literature counts it: filters of
 #: convolutions, inputs of the first dense layer, units of dense layers but the last; units_before : the same before.
@@ -47,6 +47,22 @@ def compact(network, fold_preprocessing=True):
     result = ExportedNetwork(layers, {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()},
                              preprocessing, network.classes)
     return Compacted(result, _units(layers), _units(network.layers))
+
+
+def structure(network):
+    """What compaction leaves of a network, as JSON's types.
+
+    Returns
+    -------
+    dict
+        `units`, `multiplications` (an image's, in layers with weights) and `weights`, each a dict of `before` and
+        `left`
+    """
+    found = compact(network)
+    return {key: {"before": before, "left": left} for key, before, left in (
+        ("units", found.units_before, found.units),
+        ("multiplications", network.multiplications(), found.network.multiplications()),
+        ("weights", *(sum(array.size for array in one.weights().values()) for one in (network, found.network))))}
 
 
 def _units(layers):

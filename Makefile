@@ -67,7 +67,7 @@ export: $(VENV)/installed
 
 $(VENV)/installed: requirements.txt
 	@python=$$(PYTHON="$(PYTHON)" sh utils/find_python.sh $(PYTHON_FOLDER)) && \
-	  echo "Installing requirements.txt into $(VENV) with $$python: a download of 115 MB, 450 MB on disk" && \
+	  echo "Installing requirements.txt into $(VENV) with $$python: a download of 120 MB, 470 MB on disk" && \
 	  "$$python" -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-compile --requirement requirements.txt
 	@touch $@

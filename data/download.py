@@ -14,6 +14,7 @@ __all__ = ["FileSet", "data_folder", "find", "find_or_download"]
 
 DATA_VARIABLE = "SPARSEVD_DATA"
 MIRROR_VARIABLE = "SPARSEVD_MIRROR"
+OFFLINE_VARIABLE = "SPARSEVD_OFFLINE"
 DEFAULT_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "downloads")
 #: Bytes of a file; more is refused unread.
 LARGEST = 2 ** 29
@@ -59,7 +60,7 @@ def find_or_download(file_set, data_dir=None, unpack=lambda content, name: conte
     """The unpacked content of each of the set's files, checked.
 
     Files are looked for in `<data_dir>/<name>`, in `data_dir` itself, and in the system folders, packed or unpacked;
-    what is missing is downloaded to `<data_dir>/<name>`.
+    what is missing is downloaded to `<data_dir>/<name>`, unless the environment has SPARSEVD_OFFLINE.
 
     Parameters
     ----------
@@ -87,6 +88,9 @@ def find_or_download(file_set, data_dir=None, unpack=lambda content, name: conte
         path = _find(name, places)
         if path:
             contents[name] = _read(file_set, name, path, unpack, variant)
+        elif os.environ.get(OFFLINE_VARIABLE):
+            raise UserError(f"{file_set.name}'s {name} is not in {places[0]}, and {OFFLINE_VARIABLE} forbids to "
+                            f"download it: put it there, or name its folder with --data-dir or {DATA_VARIABLE}")
         elif variant:
             raise UserError(f"{name} of the variant {variant!r} of {file_set.name} is not in {places[0]}: put it "
                             "there, or leave out --variant to download the official one")

@@ -14,7 +14,7 @@ import _setup  # noqa: F401  must come first
 
 from tabulate import tabulate
 
-from experiments.common import reproduction, status
+from experiments.common import reproduction, status, sweep
 from utils import published, results, tables
 
 MOST_LAYERS = 6     # whose sparsities find room in a row
@@ -28,7 +28,7 @@ def main():
     folder = args.results or (reproduction.QUICK_FOLDER if args.quick else "results")
     chosen = [name for name in TABLES if name in args.table]
     if args.run:
-        reproduction.run(chosen, folder, args.quick, args.jobs, args.data_dir, args.variant)
+        reproduction.run(chosen, folder, args, args.quick)
     groups = results.collect(folder)
     if args.quick:
         print("Rough: schedules squeezed into a few epochs, one seed. The figures say that everything runs, not what "
@@ -49,8 +49,7 @@ def parser():
                                             f"{reproduction.QUICK_FOLDER})")
     add("--run", action="store_true", help="first train what is missing")
     add("--quick", action="store_true", help="a rough version, of a few epochs each")
-    add("--jobs", type=int, metavar="N", help="how many trainings run side by side (default: as many as processor "
-                                              "cores; one if THEANO_FLAGS names a device)")
+    sweep.add_flags(parser)
     add("--data-dir", metavar="FOLDER", help="where data sets lie and are downloaded to")
     add("--variant", metavar="TEXT", help="what to call CIFAR's files if they are not the official ones")
     return parser
@@ -86,7 +85,8 @@ def who(row, groups):
 
 def measured_row(group):
     layers = group.summaries[0]["sparsity_percent"]
-    sparsities = [column([summary["sparsity_percent"][layer] for summary in group.summaries], 1) for layer in layers]
+    sparsities = [tables.column([summary["sparsity_percent"][layer] for summary in group.summaries], 1)
+                  for layer in layers]
     if len(layers) > MOST_LAYERS:
         sparsities = [values(group, "sparsity_percent_total", 1) + " in all"]
     return (*identity(group), values(group, "test_error_percent", 2),
@@ -110,9 +110,9 @@ def units(groups):
                 left = zip(*(one["units"]["left"] for one in found))
                 counts = [one["multiplications"] for one in found]
                 rows.append((*identity(group), values(group, "test_error_percent", 2),
-                             " - ".join(column(numbers, 0) for numbers in left),
+                             " - ".join(tables.column(numbers, 0) for numbers in left),
                              f"{results.mean_and_deviation([one['left'] for one in counts])[0]:,.0f} "
-                             f"({column([one['before'] / one['left'] for one in counts], 1)}x fewer)"))
+                             f"({tables.column([one['before'] / one['left'] for one in counts], 1)}x fewer)"))
     return rows
 
 
@@ -170,26 +170,18 @@ def identity(group):
 
 
 def values(group, key, digits, unit=""):
-    return column([summary[key] for summary in group.summaries], digits, unit)
+    return tables.column([summary[key] for summary in group.summaries], digits, unit)
 
 
 def compression(group):
     numbers = [summary["compression"] for summary in group.summaries]
-    return column(numbers, 1 if all(number and 1 < number < 9.95 for number in numbers) else 0, "x")
+    return tables.column(numbers, 1 if all(number and 1 < number < 9.95 for number in numbers) else 0, "x")
 
 
 def accuracy(group, key):
     if any(key not in summary for summary in group.summaries):
         return ""   # the first runs'
-    return column([1 - summary[key] / 100 for summary in group.summaries], 3)
-
-
-def column(numbers, digits, unit=""):
-    pruned = numbers.count(None)  # wholly pruned networks have no compression
-    if pruned:
-        return "all pruned" if pruned == len(numbers) else f"all pruned in {pruned} of {len(numbers)}"
-    mean, deviation = results.mean_and_deviation(numbers)
-    return f"{mean:.{digits}f}{unit}" + ("" if deviation is None else f" ({deviation:.{digits}f})")
+    return tables.column([1 - summary[key] / 100 for summary in group.summaries], 3)
 
 
 #: name : (title, headers, callable(groups) -> rows)

@@ -1,4 +1,5 @@
 import json
+from argparse import Namespace
 
 import pytest
 
@@ -19,29 +20,30 @@ def jobs(monkeypatch):
 
 def test_missing_runs_are_planned_and_trained_and_failures_named(jobs, tmp_path, capfd):
     (tmp_path / "done").mkdir()
-    with pytest.raises(UserError, match=r"^b-seed1: .*--learning-rate"):
-        reproduction.run(["lenet"], str(tmp_path), quick=True)
+    args = Namespace(jobs=2, cores_per_run=None, scheduler=None, resources=(), keep=300, send_files=False,
+                     no_weights=False, data_dir=None, variant=None)
+    with pytest.raises(UserError, match="^1 of 2 runs failed, with the lines above: b-seed1;"):
+        reproduction.run(["lenet"], str(tmp_path), args, quick=True)
     printed = capfd.readouterr().out
-    assert "Left out of the quick version: d-seed1." in printed and "2 runs, " in printed
-    assert "a-seed1: done in" in printed and "b-seed1: failed after" in printed and "c-seed1" not in printed
+    assert "Left out of the quick version: d-seed1." in printed and "2 runs, 2 at a time: about 61 s" in printed
+    assert "a-seed1: done in" in printed and "c-seed1" not in printed
+    line, = [line for line in printed.splitlines() if line.startswith("b-seed1: failed after")]
+    assert "--learning-rate" in line
     summary = json.loads((tmp_path / "a-seed1" / "summary.json").read_text())
     assert (summary["seed"], summary["epochs"]) == (3, 1)
     assert (tmp_path / "a-seed1" / "baselines.json").exists()
 
-    with pytest.raises(UserError, match="^b-seed1"):
-        reproduction.run(["lenet"], str(tmp_path), quick=True)
+    with pytest.raises(UserError, match="^1 of 1 runs failed"):
+        reproduction.run(["lenet"], str(tmp_path), args, quick=True)
     assert "1 runs, " in capfd.readouterr().out
 
 
-def test_stopped_runs_go_on_and_cifars_variant_is_cifars(tmp_path):
-    vgg, = [job for job in reproduction.JOBS if job.name == "vgg_like-cifar10-k0.5-seed1"]
-    (tmp_path / vgg.name).mkdir()
-    (tmp_path / vgg.name / "config.json").write_text("{}")
-    command = reproduction.command(vgg, str(tmp_path), variant="q75", data_dir="data")
-    assert command[0] == "experiments/vgg_like.py" and command[-1] == "--resume"
-    assert command[command.index("--variant") + 1] == "q75" and command[command.index("--k") + 1] == "0.5"
-    lenet = reproduction.command(reproduction.JOBS[0], str(tmp_path), variant="q75")
-    assert "--variant" not in lenet and "--resume" not in lenet
+def test_cifars_variant_is_cifars():
+    vgg, = [job for job in reproduction.jobs(["vgg-like"], variant="q75") if job.name == "vgg_like-cifar10-k0.5-seed1"]
+    assert vgg.command == ["experiments/vgg_like.py", "--k", "0.5", "--pretrain", "binary-dropout", "--dataset",
+                           "cifar10", "--epochs", "200", "--variant", "q75"]
+    assert vgg.folders == [vgg.name, f"{vgg.name}-binary-dropout"]
+    assert not any("--variant" in job.command or job.variant for job in reproduction.jobs(["lenet"], variant="q75"))
 
 
 def test_every_run_has_a_folder_of_its_own_and_every_table_a_quick_run_but_vgg_like():

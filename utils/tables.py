@@ -4,11 +4,11 @@ import math
 
 from tabulate import tabulate
 
-from utils import compression, published
+from utils import compression, published, results
 from utils.runs import sparsity_columns
 
 __all__ = ["EpochTable", "final_table", "structure_table", "summarize", "format_compression", "format_sparsity",
-           "format_units", "format_multiplications"]
+           "format_units", "format_multiplications", "column"]
 
 HEADERS = ("Network", "Method", "Error %", "Train error %", "Sparsity per layer %", "Compression")
 
@@ -134,6 +134,15 @@ def format_sparsity(percent):
 def format_compression(value):
     """A compression as text, such as 1x, 5.7x or 68x."""
     return f"{value:.{1 if 1 < value < 9.95 else 0}f}x"
+
+
+def column(numbers, digits, unit=""):
+    """The values of several runs as text: mean (standard deviation); a None is a compression where nothing is left."""
+    pruned = numbers.count(None)
+    if pruned:
+        return "all pruned" if pruned == len(numbers) else f"all pruned in {pruned} of {len(numbers)}"
+    mean, deviation = results.mean_and_deviation(numbers)
+    return f"{mean:.{digits}f}{unit}" + ("" if deviation is None else f" ({deviation:.{digits}f})")
 
 
 def _finite(value):

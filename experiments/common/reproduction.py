@@ -1,20 +1,11 @@
 """The runs behind the paper's tables: which there are, how long they take, and running those that are missing."""
 
 import os
-import subprocess
-import sys
-import time
 from collections import namedtuple
 
-import joblib
-from tabulate import tabulate
-from tqdm import tqdm
+from experiments.common import sweep
 
-import data
-from utils import runs
-from utils.errors import UserError
-
-__all__ = ["Job", "JOBS", "QUICK_FOLDER", "run"]
+__all__ = ["Job", "JOBS", "QUICK_FOLDER", "jobs", "run"]
 
 QUICK_FOLDER = os.path.join("results", "quick")
 
@@ -60,7 +51,30 @@ def _logistic_regression():
 JOBS = (*_lenets(), *_vgg_like(), *_random_labels(), *_logistic_regression())
 
 
-def run(tables, folder, quick=False, side_by_side=None, data_dir=None, variant=None):
+def jobs(tables, quick=False, variant=None):
+    """The runs for tables, as :class:`experiments.common.sweep.Job`; the quick version leaves out what takes long.
+
+    Parameters
+    ----------
+    tables : collection of str
+    quick : bool
+        whether to train for a few epochs only
+    variant : str or None
+        as the scripts' flag; CIFAR's
+    """
+    chosen = [job for job in JOBS if job.table in tables and not (quick and job.quick_epochs is None)]
+    return [_asked(job, quick, variant if job.dataset.startswith("cifar") else None) for job in chosen]
+
+
+def _asked(job, quick, variant):
+    epochs = job.quick_epochs if quick else job.epochs
+    command = [os.path.join("experiments", f"{job.script}.py"), *job.flags, "--dataset", job.dataset, "--epochs",
+               str(epochs), *(["--variant", variant] if variant else [])]
+    pretrain = job.flags[job.flags.index("--pretrain") + 1:][:1] if "--pretrain" in job.flags else ()
+    return sweep.Job(job.name, command, job.dataset, variant, epochs, job.epoch_seconds, pretrain)
+
+
+def run(tables, folder, args, quick=False):
     """Trains what is missing for the tables; prints a plan first, and what becomes of each run.
 
     Parameters
@@ -68,92 +82,16 @@ def run(tables, folder, quick=False, side_by_side=None, data_dir=None, variant=N
     tables : collection of str
     folder : str
         where the runs' folders are
+    args : argparse.Namespace
+        with the flags of :func:`experiments.common.sweep.add_flags`, `data_dir` and `variant`
     quick : bool
-        whether to train for a few epochs only, and to leave out what takes long even so
-    side_by_side : int or None
-        how many runs at once; None is one a processor core, or one if THEANO_FLAGS names a device
-    data_dir, variant
-        as the scripts' flags; `variant` is CIFAR's
 
     Raises
     ------
-    UserError
-        if a data set is missing, or a run fails (after the others have ended).
+    UserError, SystemExit
+        as :func:`experiments.common.sweep.train`
     """
-    cores = len(os.sched_getaffinity(0))
-    side_by_side = side_by_side or (1 if "device=" in os.environ.get("THEANO_FLAGS", "") else cores)
-    if side_by_side < 1:
-        raise UserError(f"--jobs {side_by_side} is not positive")
-    missing = [job for job in JOBS if job.table in tables and not runs.is_finished(os.path.join(folder, job.name))
-               and not (quick and job.quick_epochs is None)]
     left_out = [job.name for job in JOBS if quick and job.table in tables and job.quick_epochs is None]
     if left_out:
         print(f"Left out of the quick version: {', '.join(left_out)}.")
-    if not missing:
-        print("Nothing is missing.\n")
-        return
-    missing.sort(key=lambda job: -_seconds(job, quick))
-    print(tabulate([(job.name, _epochs(job, quick), _duration(_seconds(job, quick))) for job in missing],
-                   ("To be run", "Epochs", "Time, one core")))
-    longest = max(_seconds(missing[0], quick), sum(_seconds(job, quick) for job in missing) / side_by_side)
-    print(f"{len(missing)} runs, {min(side_by_side, len(missing))} at a time: about {_duration(longest)}. Ctrl-C "
-          "stops; the same command goes on. How far a run is stands in its log.txt.\n")
-    for dataset in dict.fromkeys(job.dataset for job in missing):
-        data.load(dataset, data_dir, variant=_variant(dataset, variant))   # downloads it once, or fails now
-    threads = max(1, cores // side_by_side)
-    with tqdm(total=len(missing), desc="runs", unit="run", disable=None) as progress:
-        failed = [error for error in joblib.Parallel(n_jobs=side_by_side, backend="threading")(
-            joblib.delayed(_train)(job, folder, quick, threads, data_dir, variant, progress) for job in missing)
-            if error]
-    print()
-    if failed:
-        raise UserError("; ".join(failed))
-
-
-def command(job, folder, quick=False, data_dir=None, variant=None):
-    """The command line of a run, as a list, from `experiments/` on."""
-    output = os.path.join(folder, job.name)
-    flags = [*job.flags, "--dataset", job.dataset, "--epochs", str(_epochs(job, quick)), "--output", output]
-    if data_dir:
-        flags += ["--data-dir", data_dir]
-    if _variant(job.dataset, variant):
-        flags += ["--variant", variant]
-    # A folder with a configuration only was stopped in its first epoch.
-    return [os.path.join("experiments", f"{job.script}.py"), *flags, *(["--resume"] if runs.holds_run(output) else [])]
-
-
-def _train(job, folder, quick, threads, data_dir, variant, progress):
-    """Trains in a process of its own. Returns None, or what went wrong."""
-    began = time.perf_counter()
-    script, *flags = command(job, folder, quick, data_dir, variant)
-    done = subprocess.run([sys.executable, os.path.join(runs.PROJECT, script), *flags],
-                          capture_output=True, text=True, env={"OMP_NUM_THREADS": str(threads), **os.environ})
-    took = _duration(time.perf_counter() - began)
-    tqdm.write(f"{job.name}: {'failed after' if done.returncode else 'done in'} {took}", file=sys.stdout)
-    progress.update()
-    if done.returncode == 0:
-        return None
-    last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    return f"{job.name}: {last.removeprefix('error: ')}"
-
-
-def _variant(dataset, variant):
-    return variant if dataset.startswith("cifar") else None
-
-
-def _epochs(job, quick):
-    return job.quick_epochs if quick else job.epochs
-
-
-def _seconds(job, quick):
-    return _COMPILATION + _epochs(job, quick) * job.epoch_seconds
-
-
-_COMPILATION = 60  # seconds, at most
-
-
-def _duration(seconds):
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes / 60:.0f} h" if minutes < 6000 else f"{minutes / 1440:.0f} d"
+    sweep.train(jobs(tables, quick, args.variant), folder, args)

@@ -7,8 +7,8 @@ import tempfile
 
 import pytest
 
-import samples
 from conftest import ROOT, script
+import samples
 from utils import results
 
 

@@ -24,9 +24,8 @@ help:
 demo: $(VENV)/installed
 	$(VENV)/bin/python experiments/lenet_300_100.py --dataset digits --batch-size 50
 
-# Tests of one file share what they compile.
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
+	$(VENV)/bin/python -m pytest
 
 lint: $(VENV)/ruff
 	$(VENV)/bin/ruff check .

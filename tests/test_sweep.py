@@ -17,6 +17,7 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
+import samples
 from conftest import ROOT, script
 from experiments.common import sweep, worker
 from utils import files, theano_setup
@@ -195,10 +196,9 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
         for seed, error in enumerate(errors, 1):
             folder = tmp_path / "out" / f"lenet_300_100-dataset=digits-validation=100-threshold={threshold}-seed={seed}"
             folder.mkdir(parents=True)
-            summary = dict(format=2, network="lenet-300-100", k=1.0, method="sparse-vd", start="random", seed=seed,
-                           dataset="digits", dataset_title="digits", epochs=200, flags={}, network_title="",
-                           seconds=360, method_title="", start_title="", flags_shown="", prunes=True, validation=100,
-                           test_error_percent=error, sparsity_percent_total=98.0, compression=50.0)
+            summary = samples.summary(dataset="digits", dataset_title="digits", epochs=200, seed=seed, seconds=360,
+                                      validation=100, test_error_percent=error, sparsity_percent_total=98.0,
+                                      compression=50.0)
             (folder / "summary.json").write_text(json.dumps(summary))
     status, output, _ = run_sweep(*flags, *fixed)
     assert status == 0 and "Nothing is missing." in output
@@ -387,8 +387,12 @@ def test_a_client_that_is_stopped_leaves_nothing_running_and_goes_on(stand_in, n
 # On a cluster
 
 
-@pytest.mark.parametrize("send", [True, pytest.param(False, marks=pytest.mark.skipif(
-    not os.environ.get("SPARSEVD_SLOW_TESTS"), reason="half a minute more: SPARSEVD_SLOW_TESTS=1 runs it"))])
+SLOW = pytest.mark.skipif(not os.environ.get("SPARSEVD_SLOW_TESTS"),
+                          reason="trains or waits for a minute: SPARSEVD_SLOW_TESTS=1 runs it")
+
+
+@SLOW
+@pytest.mark.parametrize("send", [True, False])
 def test_lost_workers_scheduler_and_client(stand_in, processes, send):
     """Each once, in the middle of runs; the scheduler knows neither project nor Theano."""
     processes.scheduler()
@@ -438,6 +442,7 @@ def test_workers_that_do_not_fit_are_left_out_by_name(stand_in, processes, tmp_p
                                                                             "summary.json"]
 
 
+@SLOW
 def test_a_training_that_lost_its_worker_ends_with_the_same_bits(tmp_path, processes):
     flags = ("--dataset", "digits", "--epochs", "12")
     plain = subprocess.run(script("lenet_300_100", *flags, "--output", "plain"), cwd=tmp_path, capture_output=True,

@@ -135,7 +135,7 @@ class Flag:
             return hasattr(value, "stretched")
         if self.help and self.type is str:
             return isinstance(value, str)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
             return False
         if self.type is str:    # scripts alone set it
             return True

@@ -142,7 +142,7 @@ def draw_noises(folder):
         lines.append((f"gradient variance ratio, {layer}", "", f"after epoch 0: {found[0]:.3g}",
                       f"median: {np.median(found):.3g}", f"last: {found[-1]:.3g}"))
     ratios.set(xlabel="epoch", ylabel="gradient variance, multiplicative / additive", yscale="log")
-    plain_ticks(ratios)
+    plain_ticks(ratios.yaxis)
     for axes in (bounds, sparsities, ratios):
         axes.legend()
     what = f"{group.network_title} on {group.dataset_title}"
@@ -174,7 +174,7 @@ def draw_vgg_like(folder):
                         drawn.append(group)
         panels[0, column].set(title=title, ylabel="test error, %")
         panels[1, column].set(xlabel="width k", ylabel="compression", yscale="log", xticks=(0.25, 0.5, 1, 1.5))
-        plain_ticks(panels[1, column])
+        plain_ticks(panels[1, column].yaxis)
     for axes in panels.flat:
         axes.legend(fontsize="small")
     count = len({id(group) for group in drawn})
@@ -182,11 +182,11 @@ def draw_vgg_like(folder):
         "" if count else "; python experiments/vgg_like.py --pretrain binary-dropout makes some")
 
 
-def plain_ticks(axes):
+def plain_ticks(axis):
     """Numbers such as 20x instead of powers of ten."""
-    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}x")
-    axes.yaxis.set_minor_formatter("{x:g}x")
+    axis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axis.set_major_formatter("{x:g}x")
+    axis.set_minor_formatter("{x:g}x")
 
 
 PANELS = 4
@@ -255,9 +255,7 @@ def draw_trade_off(folder):
                 axes.annotate(row.method_title, (row.compression, row.error_percent), xytext=(4, 4), color="0.4",
                               textcoords="offset points", fontsize="x-small")
         axes.set(title=published.method_title(network), xlabel="compression", ylabel="test error, %", xscale="log")
-        axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}x")
-        axes.xaxis.set_minor_formatter("{x:g}x")
+        plain_ticks(axes.xaxis)
         axes.legend(fontsize="small")
     text = "error against compression on MNIST"
     if not lines:

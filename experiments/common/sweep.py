@@ -13,7 +13,6 @@ import logging
 import os
 import queue
 import shutil
-import signal
 import sys
 import time
 import uuid
@@ -26,6 +25,7 @@ from experiments.common import worker
 from utils import files, runs, tables
 from utils.errors import UserError
 from utils.flags import positive
+from utils.interruption import Interruption
 from utils.page.records import Record
 
 __all__ = ["Job", "Cluster", "Sweep", "add_flags", "cluster", "missing", "plan", "train"]
@@ -237,7 +237,7 @@ class Sweep:
             if the user stopped it.
         """
         self._expected, look, follow, heard = worker.describe(), 0, 0, False
-        with _only_sweep(self._folder) as self._token, _Stop(self._display) as stop:
+        with _only_sweep(self._folder) as self._token, Interruption(self._told_to_stop) as stop:
             try:
                 while (self._running or self._waiting and not stop.asked) and stop.asked < 2:
                     if time.monotonic() >= look or stop.asked and not heard:
@@ -267,6 +267,10 @@ class Sweep:
         if self.failures:
             raise UserError(f"{len(self.failures)} of {len(self._jobs)} runs failed, with the lines above: "
                             f"{', '.join(self.failures)}; the same command tries them again")
+
+    def _told_to_stop(self, asked):
+        if asked == 1:
+            self._display.line("Stopping after the epochs that go on; Ctrl-C again stops at once and loses them.")
 
     # Workers
 
@@ -566,26 +570,6 @@ def _only_sweep(folder):
         except OSError:
             raise UserError(f"another sweep is going on in {folder}: wait for it, or name another folder") from None
         yield file
-
-
-class _Stop:
-    """While active, the first Ctrl-C or SIGTERM lets the epochs end, the second one ends at once."""
-
-    def __init__(self, display):
-        self.asked, self._display = 0, display
-
-    def __enter__(self):
-        self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number, frame):
-        self.asked += 1
-        if self.asked == 1:
-            self._display.line("Stopping after the epochs that go on; Ctrl-C again stops at once and loses them.")
 
 
 class _Display:

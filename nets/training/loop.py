@@ -1,6 +1,5 @@
 """The loop over epochs, with a row, a checkpoint and a test pass for each; the same for every method."""
 
-import signal
 import time
 
 import numpy as np
@@ -9,6 +8,7 @@ from tqdm import tqdm
 from nets.methods.base import Step
 from utils import compression, tables
 from utils.errors import UserError
+from utils.interruption import Interruption
 from utils.runs import SPARSITY
 
 __all__ = ["fit"]
@@ -62,7 +62,7 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, seed, gener
     table = tables.EpochTable(epochs, [(term.name, term.title) for term in trainer.terms], method.prunes,
                               method.columns)
     steps = dataset.train.num_batches(batch_size)
-    with _Interruption() as interruption:
+    with Interruption(_told) as interruption:
         for epoch in range(start, epochs):
             began = time.perf_counter()
             counter = iter(range(epoch * steps, (epoch + 1) * steps))
@@ -119,22 +119,7 @@ def _require_finite(loss, arrays, epoch, run):
                         "a lower learning rate")
 
 
-class _Interruption:
-    """While active, the first Ctrl-C or SIGTERM only sets `asked`; the second one acts as usual."""
-
-    def __init__(self):
-        self.asked = False
-
-    def __enter__(self):
-        self._handlers = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number, frame):
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        tqdm.write("Stopping after this epoch; Ctrl-C again stops at once and loses the epoch.")
+def _told(asked):
+    if asked > 1:
+        raise KeyboardInterrupt
+    tqdm.write("Stopping after this epoch; Ctrl-C again stops at once and loses the epoch.")

@@ -12,8 +12,10 @@ import scripts
 
 ROOT = scripts.ROOT
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Of several processes, each has its core.
+    # Each of several processes has its core, and its own cache: while one compiles, Theano has others wait.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["THEANO_FLAGS"] = (f"base_compiledir=~/.theano/tests-{os.environ['PYTEST_XDIST_WORKER']},"
+                                  + os.environ.get("THEANO_FLAGS", ""))
 sys.path.insert(0, ROOT)
 sys.path.append(os.path.join(ROOT, "experiments"))
 
@@ -31,8 +33,9 @@ from theano.tensor.signal.pool import MaxPoolGrad, Pool  # noqa: E402
 from nets import kernels  # noqa: E402
 
 #: All optimizations, but Theano's own operations run in Python, so that little has to be compiled; ours are in C++ as
-#: in training.
+#: in training. Unless a test says otherwise, all functions are of this mode but in scripts that it starts.
 QUICK = Mode(VM_Linker(use_cloop=False, c_thunks=False), "fast_run").excluding("fusion")
+theano.compile.mode.instantiated_default_mode = QUICK
 
 
 

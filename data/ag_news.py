@@ -4,24 +4,20 @@ As the authors of Bayesian compression do, articles are their titles and descrip
 the shuffled training articles are for validation.
 """
 
-import os
-
 import numpy as np
 
 from data.archives import parse_csv
 from data.dataset import Split
-from data.download import FileSet, data_folder, find, find_or_download
+from data.download import FileSet, find_or_download
 from data.texts import RawDocuments, shuffled
 from utils.errors import UserError
 
 __all__ = ["load", "parse"]
 
-_SHA256 = {"train.csv": "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
-           "test.csv": "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"}
-FILES = FileSet("ag-news", ("https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/",), (),
-                _SHA256, variants=False, trial="made-up")
-#: As the official archive unpacks them.
-UNPACKED = FileSet("ag_news_csv", (), (), _SHA256, variants=False)
+FILES = FileSet(
+    "ag-news", ("https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/",), (),
+    {"train.csv": "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
+     "test.csv": "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"}, variants=False, trial="made-up")
 VALID_SHARE = 0.05
 CLASSES = ("World", "Sports", "Business", "Sci/Tech")
 
@@ -34,7 +30,7 @@ def load(data_dir=None):
     UserError
         if one of the tables is not to be had, or not what it should be.
     """
-    contents = find(UNPACKED, os.path.join(data_folder(data_dir), FILES.name)) or find_or_download(FILES, data_dir)
+    contents = find_or_download(FILES, data_dir)
     (texts, labels), test = (parse(content, name) for name, content in contents.items())
     train, valid = shuffled(texts, labels, (round((1 - VALID_SHARE) * len(labels)),))
     return RawDocuments(train, valid, Split(test[0], np.array(test[1])), num_classes=len(CLASSES))

@@ -8,14 +8,14 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from conftest import ROOT, script
+import scripts
+from conftest import ROOT
 from utils import published, results
 from utils.errors import UserError
 from utils.page import document, records, server
@@ -68,7 +68,7 @@ def site(tmp_path_factory):
     add_thresholds(hostile)
     broken = copy(SEEDS[0], folder, "<b>broken")
     (broken / "summary.json").write_text("{")
-    ran = subprocess.run(script("results_page"), capture_output=True, text=True, cwd=folder.parent)
+    ran = scripts.run("results_page", cwd=folder.parent)
     assert ran.returncode == 0, ran.stderr
     assert "8 runs, 1 skipped" in ran.stdout and "<b>broken" in ran.stderr and len(ran.stderr.splitlines()) == 1
     return folder

@@ -1,17 +1,20 @@
-"""Data sets: `load` finds, downloads, checks and prepares one of `DATASETS` by its name."""
+"""Data sets by name, found, downloaded, checked and prepared: images (`load`), texts and labelled documents."""
 
 import os
 from dataclasses import dataclass
 from typing import Callable
 
-from data import cifar, digits, mnist, preprocessing as _preprocessing
+from data import ag_news, bible, cifar, digits, imdb, made_up, mnist, penn_treebank, preprocessing as _preprocessing
+from data import reviews
 from data.augmentation import PadCropFlip
 from data.dataset import Dataset, Split, split_for_validation, with_random_labels
 from data.download import data_folder
 from data.preprocessing import PREPROCESSINGS
+from data.texts import LENGTH, VOCABULARY, Documents, LineWords, Text
 from utils.errors import UserError
 
-__all__ = ["load", "load_raw", "DATASETS", "PREPROCESSINGS", "DatasetSpec", "Dataset", "Split"]
+__all__ = ["load", "load_raw", "load_text", "load_documents", "DATASETS", "TEXTS", "DOCUMENTS", "PREPROCESSINGS",
+           "DatasetSpec", "TextSpec", "Dataset", "Text", "Documents", "Split"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,21 @@ class DatasetSpec:
     preprocessing: str = "mean-image"
 
 
+@dataclass(frozen=True)
+class TextSpec:
+    """Where a text comes from.
+
+    Attributes
+    ----------
+    loader : callable(data_dir) -> :class:`data.texts.RawText`
+    words : callable(str) -> list of str
+        splits it into words
+    """
+
+    loader: Callable
+    words: Callable = LineWords()
+
+
 # A mirrored digit is no digit; digits of 8x8 pixels fill their images.
 _SHIFTED, _HARDLY_SHIFTED, _SHIFTED_AND_MIRRORED = PadCropFlip(4, False), PadCropFlip(1, False), PadCropFlip(4, True)
 
@@ -45,6 +63,21 @@ DATASETS = {
     "cifar10": DatasetSpec(cifar.load_cifar10, _SHIFTED_AND_MIRRORED, "zca"),
     "cifar100-fine": DatasetSpec(cifar.load_cifar100_fine, _SHIFTED_AND_MIRRORED, "zca"),
     "cifar100-coarse": DatasetSpec(cifar.load_cifar100_coarse, _SHIFTED_AND_MIRRORED, "zca"),
+}
+
+#: Texts for language models, by name.
+TEXTS = {
+    "made-up": TextSpec(made_up.load_text),
+    "bible": TextSpec(bible.load, LineWords(r"[\w']+|[^\w\s]")),
+    "ptb": TextSpec(penn_treebank.load),
+}
+
+#: Documents to be classified, by name: callable(data_dir) -> :class:`data.texts.RawDocuments`.
+DOCUMENTS = {
+    "made-up": made_up.load_documents,
+    "reviews": reviews.load,
+    "imdb": imdb.load,
+    "ag-news": ag_news.load,
 }
 
 
@@ -100,3 +133,66 @@ def load_raw(name, data_dir=None, random_labels=None, variant=None, validation=N
         raw = split_for_validation(raw, validation)
         remarks.append(f"validation {validation}")
     return raw, remarks
+
+
+def load_text(name, data_dir=None, tokens="characters", vocabulary=None, part=None):
+    """Loads a text for a language model.
+
+    Parameters
+    ----------
+    name : str
+        one of `TEXTS`
+    data_dir : str or None
+        as in :func:`load`
+    tokens : str
+        "characters" or "words"
+    vocabulary : int or None
+        how many of the training text's most frequent tokens keep an id of their own; None: all
+    part : float or None
+        which share of the training text is taken, from its start, above 0; None: all
+
+    Returns
+    -------
+    :class:`data.texts.Text`
+        its `name` tells of words, vocabulary and part
+
+    Raises
+    ------
+    UserError
+        if there is no such text, its files are neither on disk nor to be downloaded, or not genuine, or a parameter is
+        out of range.
+    """
+    if name not in TEXTS:
+        raise UserError(f"there is no text {name!r}; choose one of {', '.join(TEXTS)}")
+    spec = TEXTS[name]
+    return Text.of(spec.loader(data_dir), spec.words, tokens, vocabulary, part, id=name, name=name)
+
+
+def load_documents(name, data_dir=None, vocabulary=VOCABULARY, length=LENGTH):
+    """Loads documents to be classified.
+
+    Parameters
+    ----------
+    name : str
+        one of `DOCUMENTS`
+    data_dir : str or None
+        as in :func:`load`
+    vocabulary : int or None
+        how many of the training documents' most frequent words keep an id of their own; None: all that more than one
+        of them has
+    length : int
+        tokens of a document: its start and its first words
+
+    Returns
+    -------
+    :class:`data.texts.Documents`
+        its `name` tells of another vocabulary or length than usual
+
+    Raises
+    ------
+    UserError
+        as in :func:`load_text`.
+    """
+    if name not in DOCUMENTS:
+        raise UserError(f"there are no documents {name!r}; choose one of {', '.join(DOCUMENTS)}")
+    return Documents.of(DOCUMENTS[name](data_dir), vocabulary, length, id=name, name=name)

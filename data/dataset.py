@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.errors import UserError
 
-__all__ = ["Split", "Raw", "Dataset", "with_random_labels", "split_for_validation"]
+__all__ = ["Split", "Raw", "Dataset", "with_random_labels", "split_for_validation", "fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Dataset:
         """The :class:`Dataset` of a :class:`Raw` one; `attributes` are id, name and augmentation."""
         train, test = (Split(transform(split.inputs), split.targets.astype(np.int32))
                        for split in (raw.train, raw.test))
-        return cls(train=train, test=test, num_classes=raw.num_classes, fingerprint=_fingerprint(raw),
+        return cls(train=train, test=test, num_classes=raw.num_classes,
+                   fingerprint=fingerprint(raw.train.inputs, raw.train.targets, raw.test.inputs, raw.test.targets),
                    transform=transform, **attributes)
 
 
@@ -123,10 +124,10 @@ def split_for_validation(raw, count):
     return raw._replace(train=Split(inputs[:-count], targets[:-count]), test=Split(inputs[-count:], targets[-count:]))
 
 
-def _fingerprint(raw):
+def fingerprint(*arrays):
+    """sha256, in hexadecimal, of arrays with their types and shapes."""
     digest = hashlib.sha256()
-    for split in (raw.train, raw.test):
-        for array in (split.inputs, split.targets):
-            digest.update(repr((array.dtype.str, array.shape)).encode())
-            digest.update(np.ascontiguousarray(array))
+    for array in arrays:
+        digest.update(repr((array.dtype.str, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()

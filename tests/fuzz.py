@@ -29,6 +29,7 @@ import traceback
 import zipfile
 import zlib
 from collections import namedtuple
+from unittest import mock
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -334,8 +335,8 @@ def read_log(path):
 
 
 def read_theanorc(path):
-    os.environ["THEANORC"] = path
-    theano_setup.user_flags()
+    with mock.patch.dict(os.environ, THEANORC=path):
+        theano_setup.user_flags()
 
 
 def content_of(path):

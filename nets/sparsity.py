@@ -8,12 +8,17 @@ from nets.layers.weighted import WeightedLayer
 from nets.params import named_params
 from utils.compression import LayerSparsity
 
-__all__ = ["EffectiveParams", "log_alphas", "weight_layers"]
+__all__ = ["EffectiveParams", "log_alphas", "posteriors", "weight_layers"]
 
 
 def weight_layers(net):
     """The layers of a network that have weights, from the input on."""
     return [layer for layer in get_all_layers(net) if isinstance(layer, WeightedLayer)]
+
+
+def posteriors(net):
+    """The posteriors of a network's weights under SparseVD, :class:`nets.layers.posterior.WeightPosterior`."""
+    return [posterior for layer in weight_layers(net) for posterior in getattr(layer, "posteriors", ())]
 
 
 def log_alphas(net):

@@ -1,16 +1,16 @@
 """Sparse variational dropout: layers whose weights have a posterior, and the KL term of the objective."""
 
 import numpy as np
+import theano
 import theano.tensor as T
 from lasagne.init import Constant, GlorotUniform, Normal
-from lasagne.layers import get_all_layers
 
 from nets import kl
-from nets.layers.sparse_vd import PARAMETERIZATIONS, SparseVDConv2DLayer, SparseVDDenseLayer, SparseVDLayer
+from nets.layers.sparse_vd import PARAMETERIZATIONS, SparseVDConv2DLayer, SparseVDDenseLayer
 from nets.methods.base import Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
-from nets.sparsity import log_alphas
+from nets.sparsity import posteriors
 from utils.flags import Flag, number, size
 
 __all__ = ["SparseVD", "KL_TERMS"]
@@ -69,21 +69,19 @@ class SparseVD(Method):
             return ", noise from there too"
         from_weights = None if "log_sigma2" in given else self.log_sigma2_from_weights
         value = self.log_sigma2 if from_weights is None else from_weights
-        for layer in _layers(net):
-            layer.set_log_sigma2(value)
+        for posterior in posteriors(net):
+            posterior.set_log_sigma2(value)
         return f", log sigma^2 = {value:g}"
 
     def terms(self, net):
         warm_up = self.warm_up if self.kl_warm_up else ConstantSchedule(1.0)
-        divergence = T.as_tensor_variable(sum(layer.get_kl() for layer in _layers(net)))
+        divergence = T.as_tensor_variable(sum(posterior.kl for posterior in posteriors(net)))
         return [Term("kl", "KL", divergence, lambda epoch: self.kl_weight * warm_up(epoch))]
 
     def finish(self, net):
         if self.final_threshold is None:
             return
-        for layer, log_alpha in zip(_layers(net), log_alphas(net).values()):
-            layer.W.set_value(np.where(log_alpha < self.final_threshold, layer.W.get_value(), 0).astype(layer.W.dtype))
-
-
-def _layers(net):
-    return [layer for layer in get_all_layers(net) if isinstance(layer, SparseVDLayer)]
+        found = posteriors(net)
+        for posterior, log_alpha in zip(found, theano.function([], [own.log_alpha for own in found])()):
+            theta = posterior.theta.get_value()
+            posterior.theta.set_value(np.where(log_alpha < self.final_threshold, theta, 0).astype(theta.dtype))

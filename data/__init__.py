@@ -4,12 +4,13 @@ import os
 from dataclasses import dataclass
 from typing import Callable
 
-from data import cifar, digits, made_up, mnist, preprocessing as _preprocessing
+from data import ag_news, bible, cifar, digits, imdb, made_up, mnist, penn_treebank, preprocessing as _preprocessing
+from data import reviews
 from data.augmentation import PadCropFlip
 from data.dataset import Dataset, Split, split_for_validation, with_random_labels
 from data.download import data_folder
 from data.preprocessing import PREPROCESSINGS
-from data.texts import Documents, LineWords, Text
+from data.texts import LENGTH, VOCABULARY, Documents, LineWords, Text
 from utils.errors import UserError
 
 __all__ = ["load", "load_raw", "load_text", "load_documents", "DATASETS", "TEXTS", "DOCUMENTS", "PREPROCESSINGS",
@@ -67,11 +68,16 @@ DATASETS = {
 #: Texts for language models, by name.
 TEXTS = {
     "made-up": TextSpec(made_up.load_text),
+    "bible": TextSpec(bible.load, LineWords(r"[\w']+|[^\w\s]")),
+    "ptb": TextSpec(penn_treebank.load),
 }
 
 #: Documents to be classified, by name: callable(data_dir) -> :class:`data.texts.RawDocuments`.
 DOCUMENTS = {
     "made-up": made_up.load_documents,
+    "reviews": reviews.load,
+    "imdb": imdb.load,
+    "ag-news": ag_news.load,
 }
 
 
@@ -162,7 +168,7 @@ def load_text(name, data_dir=None, tokens="characters", vocabulary=None, part=No
     return Text.of(spec.loader(data_dir), spec.words, tokens, vocabulary, part, id=name, name=name)
 
 
-def load_documents(name, data_dir=None, vocabulary=20000, length=200):
+def load_documents(name, data_dir=None, vocabulary=VOCABULARY, length=LENGTH):
     """Loads documents to be classified.
 
     Parameters

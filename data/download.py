@@ -35,12 +35,18 @@ class FileSet:
         where a system package may have put the files
     sha256 : dict
         file name -> hash of its unpacked content
+    variants : bool
+        whether the user may give files of other content a name (`--variant`)
+    trial : str
+        the data set of the same kind that needs no download
     """
 
     name: str
     mirrors: tuple
     system_folders: tuple
     sha256: dict
+    variants: bool = True
+    trial: str = "digits"
 
 
 def data_folder(data_dir=None):
@@ -125,8 +131,9 @@ def _read(file_set, name, path, unpack, variant=None):
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except UserError as error:
-        raise UserError(f"{error}; delete or replace it, it is downloaded anew when missing (or say by --variant what "
-                        "it is)") from None
+        anew = ", it is downloaded anew when missing" if file_set.mirrors else ""
+        variant = " (or say by --variant what it is)" if file_set.variants else ""
+        raise UserError(f"{error}; delete or replace it{anew}{variant}") from None
     return content
 
 
@@ -178,7 +185,7 @@ def _download(file_set, name, folder, unpack):
     urls = " ".join(file_set.mirrors[0] + file for file in file_set.sha256)
     others = f" (or the same files from {' '.join(file_set.mirrors[1:])})" if file_set.mirrors[1:] else ""
     raise UserError(f"{file_set.name}'s {name} could not be downloaded ({'; '.join(failures)}). Put the files into "
-                    f"{folder} yourself: {urls}{others}; or try without a download: --dataset digits")
+                    f"{folder} yourself: {urls}{others}; or try without a download: --dataset {file_set.trial}")
 
 
 def _fetch(url, name, part):

@@ -22,7 +22,8 @@ _GRAMMAR = {
     "PLACE": ("the hall", "a tent", "the mill"),
 }
 _SYLLABLES = ("ba", "do", "ki", "lu", "me", "no", "ra", "si", "ta", "vu")
-_TELLING = (("dreary", "wooden", "stale", "noisy"), ("lively", "tender", "clever", "bright"))
+#: Of each class.
+TELLING = (("dreary", "wooden", "stale", "noisy"), ("lively", "tender", "clever", "bright"))
 
 
 def load_text(data_dir=None):
@@ -66,7 +67,7 @@ def load_documents(data_dir=None):
         for label in labels:
             document = list(generator.choice(words, generator.integers(5, 28), p=weights / weights.sum()))
             for _ in range(3):
-                telling = _TELLING[label if generator.random() < 0.9 else 1 - label]
+                telling = TELLING[label if generator.random() < 0.9 else 1 - label]
                 document.insert(generator.integers(len(document) + 1), telling[generator.integers(len(telling))])
             texts.append(" ".join(document))
         splits.append(Split(texts, labels))

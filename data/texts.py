@@ -14,13 +14,17 @@ import numpy as np
 from data.dataset import Split, fingerprint
 from utils.errors import UserError
 
-__all__ = ["Text", "Documents", "RawText", "RawDocuments", "LineWords", "hold_out", "UNKNOWN", "SPECIAL"]
+__all__ = ["Text", "Documents", "RawText", "RawDocuments", "LineWords", "shuffled", "UNKNOWN", "SPECIAL",
+           "VOCABULARY", "LENGTH"]
 
 #: What stands for tokens without an id of their own; Penn Treebank has it already.
 UNKNOWN = "<unk>"
 #: The first ids of documents: padding, the start of each document, and words without an id of their own.
 SPECIAL = ("<pad>", "<start>", UNKNOWN)
 PADDING_ID, START_ID, UNKNOWN_ID = range(3)
+_LEFT_OUT = -1
+#: Words and tokens of documents, as the authors have them for IMDB.
+VOCABULARY, LENGTH = 20000, 200
 #: What ends a line, in texts of words.
 END_OF_LINE = "<eos>"
 
@@ -89,7 +93,7 @@ class Text:
         arrays = [np.array([ids.get(token, unknown) for token in split], np.int32) for split in (train, valid, test)]
         remarks = ["words"] if tokens == "words" else []
         if vocabulary is not None:
-            remarks.append(f"vocabulary {vocabulary}")
+            remarks.append(_vocabulary_remark(vocabulary))
         if part is not None and part < 1:
             remarks.append(_share(part))
         return cls(id, _titled(name, remarks), *arrays, tuple(known), fingerprint(*arrays, _as_array(known)))
@@ -125,7 +129,7 @@ class Documents:
     fingerprint: str
 
     @classmethod
-    def of(cls, raw, vocabulary=20000, length=200, id="", name=""):
+    def of(cls, raw, vocabulary=VOCABULARY, length=LENGTH, id="", name=""):
         """The :class:`Documents` of :class:`RawDocuments`; parameters as in `data.load_documents`.
 
         Words are what stands between non-word characters. As in the authors' code, a word that one training document
@@ -133,19 +137,26 @@ class Documents:
         """
         if length < 2:
             raise UserError(f"documents of {length} tokens hold no word: a start and a word are the least")
-        splits = [[re.findall(r"\w+", text) for text in split.inputs] for split in raw[:3]]
-        for words, title in zip(splits, ("training", "validation", "test")):
-            if not words:
+        for split, title in zip(raw, ("training", "validation", "test")):
+            if not split.inputs:
                 raise UserError(f"{name} has no {title} documents")
-        counts = Counter(word for words in splits[0] for word in words)
-        documents = Counter(word for words in splits[0] for word in set(words))
-        common = {word: count for word, count in counts.items() if documents[word] > 1}
+        # Numbers in the words' place: as strings, those of the larger data sets take a gigabyte.
+        numbers = {}
+        train, valid, test = ([np.array([numbers.setdefault(word, len(numbers)) for word in re.findall(r"\w+", text)],
+                                        np.int32) for text in split.inputs] for split in raw[:3])
+        words = list(numbers)
+        counts, num_holders = (np.bincount(np.concatenate(found), minlength=len(words))
+                               for found in (train, [np.unique(document) for document in train]))
+        common = {words[number]: counts[number] for number in np.flatnonzero(num_holders > 1)}
         known = _most_frequent(common, vocabulary)
-        ids = {**dict.fromkeys(common, UNKNOWN_ID), **{word: number for number, word in enumerate(known, len(SPECIAL))}}
-        splits = [Split(_padded([[ids[word] for word in words if word in ids] for words in split], length),
-                        np.asarray(of.targets, np.int32)) for split, of in zip(splits, raw)]
-        remarks = ([f"vocabulary {vocabulary}"] if vocabulary != 20000 else []) \
-            + ([f"{length} tokens"] if length != 200 else [])
+        ids = np.full(len(words), _LEFT_OUT, np.int32)
+        ids[[numbers[word] for word in common]] = UNKNOWN_ID
+        ids[[numbers[word] for word in known]] = np.arange(len(SPECIAL), len(SPECIAL) + len(known))
+        splits = [Split(_padded([ids[document] for document in documents], length),
+                        np.asarray(split.targets, np.int32)) for documents, split in zip((train, valid, test), raw)]
+        remarks = [_vocabulary_remark(vocabulary)] if vocabulary != VOCABULARY else []
+        if length != LENGTH:
+            remarks.append(f"{length} tokens")
         tokens = (*SPECIAL, *known)
         arrays = [array for split in splits for array in (split.inputs, split.targets)]
         return cls(id, _titled(name, remarks), *splits, tokens, raw.num_classes,
@@ -165,18 +176,19 @@ class LineWords:
         self._pattern = re.compile(pattern)
 
     def __call__(self, text):
-        return [word for line in text.splitlines() for word in (*self._pattern.findall(line), END_OF_LINE)]
+        return [word for line in text.removesuffix("\n").split("\n")
+                for word in (*self._pattern.findall(line), END_OF_LINE)]
 
 
-def hold_out(texts, labels, counts, seed=0):
+def shuffled(texts, labels, cuts, seed=0):
     """Documents in a random order, cut into pieces.
 
     Parameters
     ----------
     texts : list of str
     labels : sequence of int
-    counts : sequence of int
-        how many documents each piece has; together, all of them
+    cuts : sequence of int
+        where the second piece begins, and the following ones
     seed : int
         of numpy's RandomState, whose permutation is the order
 
@@ -186,8 +198,7 @@ def hold_out(texts, labels, counts, seed=0):
     """
     order = np.random.RandomState(seed).permutation(len(texts))
     labels = np.asarray(labels)
-    return [Split([texts[number] for number in chosen], labels[chosen])
-            for chosen in np.split(order, np.cumsum(counts)[:-1])]
+    return [Split([texts[number] for number in chosen], labels[chosen]) for chosen in np.split(order, cuts)]
 
 
 def _most_frequent(counts, vocabulary):
@@ -200,7 +211,8 @@ def _padded(documents, length):
     """(documents, length), int32: the start, then the first ids; zeros before them where there are too few."""
     inputs = np.full((len(documents), length), PADDING_ID, np.int32)
     for row, ids in zip(inputs, documents):
-        ids = [START_ID, *ids[:length - 1]]
+        ids = ids[ids != _LEFT_OUT][:length - 1]
+        row[length - len(ids) - 1] = START_ID
         row[length - len(ids):] = ids
     return inputs
 
@@ -208,6 +220,10 @@ def _padded(documents, length):
 def _as_array(tokens):
     """The tokens as bytes; no token holds a zero."""
     return np.frombuffer("\0".join(tokens).encode(), np.uint8)
+
+
+def _vocabulary_remark(vocabulary):
+    return "whole vocabulary" if vocabulary is None else f"vocabulary {vocabulary}"
 
 
 def _titled(name, remarks):

@@ -39,7 +39,7 @@ import numpy as np
 import nets  # noqa: F401  prepares Theano
 import samples
 import theano
-from data import archives, cifar, preprocessing
+from data import ag_news, archives, bible, cifar, penn_treebank, preprocessing, reviews
 from experiments import paper_tables
 from experiments.common import cli
 from experiments.common.finished import FinishedRun
@@ -394,6 +394,25 @@ def read_archive(path):
         cifar.parse_records(content, name, 1, 0, 10)
 
 
+def wheel():
+    return samples.wheel({"table.csv": samples.table(reviews.HEADER, ("a film", 1, "imdb"), ("x\n\"y\"", 0, "imdb"))})
+
+
+def damage_wheel(content, rng):
+    """A zip archive whose checksum is right and whose table is not; or a bomb of it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        table = archive.read("table.csv")
+    return samples.wheel({"table.csv": BOMB * 5 if rng.random() < 0.002 else damage_bytes(table, rng)})
+
+
+def read_wheel(path):
+    reviews.parse(archives.unzip(content_of(path), ("table.csv",), path)["table.csv"], path)
+
+
+def many_files():
+    return samples.tar_of({f"folder/{number}.txt": b"a film" for number in range(5)})
+
+
 def png():
     from PIL import Image
     Image.init()    # its readers of all formats
@@ -428,6 +447,15 @@ READERS = {
     "idx": Reader("images.gz", write("images.gz", idx_file), lambda path: archives.parse_idx(
         archives.gunzip(content_of(path), path), path), sometimes(0.6, damage_packed)),
     "archive": Reader("data.tar.gz", write("data.tar.gz", cifar_archive), read_archive, sometimes(0.6, damage_packed)),
+    "archive of many files": Reader("data.tar.gz", write("data.tar.gz", many_files), lambda path: (
+        archives.untar_matching(content_of(path), r"folder/\d\.txt", path)), sometimes(0.6, damage_packed)),
+    "wheel": Reader("x.whl", write("x.whl", wheel), read_wheel, sometimes(0.6, damage_wheel)),
+    "database": Reader("Bible.db", write("Bible.db", samples.database), lambda path: bible.parse_database(
+        content_of(path), path), damage_bytes),
+    "articles": Reader("train.csv", write("train.csv", lambda: samples.table((1, "Title", "Text"), (4, "", "\"x\""))),
+                       lambda path: ag_news.parse(content_of(path), path), damage_bytes),
+    "treebank": Reader("ptb.train.txt", write("ptb.train.txt", b" a <unk> cat \n the dog \n" * 9),
+                       lambda path: penn_treebank.parse(content_of(path), path), damage_bytes),
     "picture": Reader("digit.png", write("digit.png", png), lambda path: picture.read_picture(path, (1, 28, 28)),
                       damage_bytes),
     "theanorc": Reader("theanorc", write("theanorc", b"[global]\nfloatX = float32\n[blas]\nldflags = -lm\n"),

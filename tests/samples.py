@@ -1,7 +1,12 @@
 """Small files as the project writes them, for tests that damage them."""
 
+import csv
+import io
 import json
 import os
+import sqlite3
+import tarfile
+import zipfile
 
 import numpy as np
 
@@ -89,3 +94,49 @@ def write_run(folder):
             "snapshots/epoch-0000": {"filters": rng.random((4, 1, 2, 5), "float32"),
                                      "dense": rng.random((4, 3), "float32")}}.items():
         files.write_arrays(os.path.join(folder, f"{name}.npz"), own)
+
+
+# Texts, in the formats of their official files
+
+
+def database(rows=((1, 1, 1, 1, "1:1 In the  Beginning 1:2 was", "1:3 a Word."), (1, 1, 2, 1, "2:1 And", "an END.")),
+             statements=()):
+    """The Bible's SQLite file: rows of TestamentID, BookID, ChapterID, VerseID, Passage1, Passage2."""
+    with sqlite3.connect(":memory:") as file:
+        file.execute("CREATE TABLE Bible(TestamentID INT, BookID INT, ChapterID INT, VerseID INT, Index_ TEXT, "
+                     "Passage1 TEXT, Passage2 TEXT)")
+        file.executemany("INSERT INTO Bible VALUES (?, ?, ?, ?, '', ?, ?)", rows)
+        for statement in statements:
+            file.execute(statement)
+        file.commit()
+        return file.serialize()
+
+
+def table(*rows):
+    """A table in csv, with line ends as on Unix and all cells in quotes."""
+    file = io.StringIO(newline="")
+    csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
+    return file.getvalue().encode()
+
+
+def wheel(members):
+    """A zip archive, compressed, of {path: bytes}."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tar_of(members):
+    """A gzipped tar archive of {path: bytes}, with the folders that they are in."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
+        for path, content in members.items():
+            folder = tarfile.TarInfo(os.path.dirname(path))
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return file.getvalue()

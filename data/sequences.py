@@ -29,6 +29,8 @@ def pieces(tokens, length):
     UserError
         if there is no whole piece.
     """
+    if length < 2:
+        raise UserError("a piece of one token predicts nothing: give a larger --length")
     number = len(tokens) // length
     if not number:
         raise UserError(f"a text of {len(tokens)} tokens holds no piece of {length}: give a smaller --length")

@@ -74,7 +74,7 @@ def run(options, after_epoch=None):
 
 def _train(options, dataset, start, after_epoch=None):
     """One training, from random weights or from those at the path `start`."""
-    values, method, source = options.values, options.method, options.experiment.data
+    values, method, kind = options.values, options.method, options.experiment.data
     if method.needs_start and not start:
         raise UserError(f"--method {method.name} goes on from the weights of another run: give --init-from RUN, or "
                         "--pretrain METHOD")
@@ -82,13 +82,13 @@ def _train(options, dataset, start, after_epoch=None):
     generator = seed_generators(values["seed"])
     shape = dataset.train.inputs.shape[1:]
     try:
-        net = options.network.build(method, shape, dataset.num_classes, values["k"], **source.network(dataset, values))
+        net = options.network.build(method, shape, dataset.num_classes, values["k"], **kind.network(dataset, values))
     except ValueError as error:
-        raise UserError(f"{options.network_title} does not take the {source.examples} of {dataset.name}, "
+        raise UserError(f"{options.network_title} does not take the {kind.examples} of {dataset.name}, "
                         f"{'x'.join(map(str, shape))}: {error}; choose another --dataset") from None
     if values["batch_size"] > len(dataset.train):
         raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
-                        f"{source.examples} of {dataset.name}")
+                        f"{kind.examples} of {dataset.name}")
     teacher, studied = None, dataset
     if values["teacher"]:
         if values["augment"]:
@@ -108,7 +108,7 @@ def _train(options, dataset, start, after_epoch=None):
 
     with _open(options, dataset, began) as run:
         _announce(options, run, dataset)
-        task = source.task()
+        task = kind.task()
         trainer = Trainer(net, method, task.number(dataset.train.targets), values["l2"], task,
                           teacher and teacher.lesson, values["clip_norm"])
         if remark:

@@ -13,7 +13,8 @@ from data.preprocessing import PREPROCESSINGS
 from data.texts import LENGTH, VOCABULARY, Documents, LineWords, Text
 from utils.errors import UserError
 
-__all__ = ["load", "load_raw", "load_text", "load_documents", "fetch", "DATASETS", "TEXTS", "DOCUMENTS", "PREPROCESSINGS",
+__all__ = ["load", "load_raw", "load_text", "load_documents", "fetch",
+           "DATASETS", "TEXTS", "DOCUMENTS", "PREPROCESSINGS",
            "DatasetSpec", "TextSpec", "Dataset", "Text", "Documents", "Split"]
 
 

@@ -1,7 +1,7 @@
 """The paper's networks, each described once for every method (`nets.methods`).
 
-Each takes the method, the shape of one image (channels, rows, columns) or text and the number of classes, and returns the
-output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
+Each takes the method, the shape of one image (channels, rows, columns) or text and the number of classes, and returns
+the output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
 `NETWORKS` is the one list of them.
 """
 

@@ -1,4 +1,4 @@
-"""The scripts of texts, from their command lines on, in this process: training, resuming, warm starts, tables, errors."""
+"""The scripts of texts, from their command lines on, in this process: training, resuming, tables, errors."""
 
 import importlib
 import json
@@ -11,7 +11,8 @@ import theano
 
 from data.sequences import pieces, streams
 from experiments import paper_tables
-from experiments.common import cli, experiment
+from experiments.common import cli
+from experiments.common.experiment import run as run_experiment
 from experiments.common.finished import FinishedRun
 from nets.training import loop
 from utils import files, published, results
@@ -50,7 +51,7 @@ def train(name, output, *flags, killed_after=None, epochs=3):
     def after_epoch(epoch, *_):
         if epoch == killed_after:
             raise Killed
-    experiment.run(cli.parse(module.EXPERIMENT, module.__doc__, [str(word) for word in words]), after_epoch)
+    run_experiment(cli.parse(module.EXPERIMENT, module.__doc__, [str(word) for word in words]), after_epoch)
     return output
 
 

@@ -332,8 +332,8 @@ def _parser(experiment, method, description):
     add = parser.add_argument
     if experiment.source == "images":
         add("--snapshots", action="store_true",
-            help="keep the first convolution's filters and a piece of the first dense layer at each epoch, and draw them "
-                 "as PNG and GIF, in FOLDER/snapshots")
+            help="keep the first convolution's filters and a piece of the first dense layer at each epoch, and draw "
+                 "them as PNG and GIF, in FOLDER/snapshots")
     add("--output", metavar="FOLDER", help="the run's folder (default: one below results, named after experiment, data "
                                            "set, method, seed and time)")
     add("--resume", nargs="?", const="", metavar="FOLDER",

@@ -69,8 +69,8 @@ class FinishedRun:
 
     def _require_images(self):
         if self.settings["dataset"]["name"] not in data.DATASETS:
-            raise UserError(f"{self.folder} is a run on {self.summary['dataset_title']}: this takes networks of images, "
-                            "name a run of one")
+            raise UserError(f"{self.folder} is a run on {self.summary['dataset_title']}: this takes networks of "
+                            "images, name a run of one")
 
     def _variation(self):
         own = self.settings["dataset"]

@@ -25,7 +25,7 @@ class TextExamples:
 
 
 class Images:
-    """`examples` : str, what they are called; `flags` : names of flags that only they have; `choices` : of --dataset."""
+    """`examples` : what they are called; `flags` : names of those that only they have; `choices` : of --dataset."""
 
     examples = "images"
     flags = frozenset({"k", "preprocessing", "augment", "random_labels", "validation", "variant", "teacher",

@@ -59,6 +59,6 @@ def parse(content, name):
     numbers = {str(number): number - 1 for number in range(1, len(CLASSES) + 1)}
     rows = parse_csv(content, name, 3)
     if not numbers.keys() >= {label for label, _, _ in rows}:
-        raise UserError(f"{name} has not a class from 1 to {len(CLASSES)} at the start of each row; delete or replace "
-                        "it")
+        raise UserError(f"{name} should have a class from 1 to {len(CLASSES)} at the start of each row; delete or "
+                        "replace it")
     return [f"{title} {text}".lower() for _, title, text in rows], [numbers[label] for label, _, _ in rows]

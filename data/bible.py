@@ -29,6 +29,7 @@ CHAPTERS_OF_WHICH, VALID_CHAPTER, TEST_CHAPTER = 20, 9, 19
 
 _QUERY = ("SELECT TestamentID, BookID, ChapterID, Passage1, Passage2 FROM Bible "
           "ORDER BY TestamentID, BookID, ChapterID, VerseID")
+_ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ)
 _MOST_ROWS = 100_000
 #: Thousands of SQLite's instructions; the real file takes 414.
 _MOST_WORK = 20_000
@@ -106,6 +107,3 @@ def _rows(content):
     if len(rows) > _MOST_ROWS:
         raise ValueError(f"more than {_MOST_ROWS:,} rows")
     return rows
-
-
-_ALLOWED = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ)

@@ -27,9 +27,9 @@ TELLING = (("dreary", "wooden", "stale", "noisy"), ("lively", "tender", "clever"
 
 
 def load_text(data_dir=None):
-    """60,000 characters of sentences, one a line, with their own numbers of them for validation and test.
+    """60,000 characters of sentences, one a line: 48,000 to train on, 6,000 each for validation and test.
 
-    `data_dir` is not used, as nothing is stored.
+    There are a few more, so that the last sentence ends. `data_dir` is not used, as nothing is stored.
     """
     generator = np.random.default_rng(0)
     pieces = []

@@ -65,7 +65,8 @@ def parse(content, name):
     """
     header, *rows = parse_csv(content, name, len(HEADER))
     if header != HEADER or not {label for _, label, _ in rows} <= {"0", "1"}:
-        raise UserError(f"{name} has not the columns {', '.join(HEADER)}, with labels 0 and 1; delete or replace it")
+        raise UserError(f"{name} should have the columns {', '.join(HEADER)}, with labels 0 and 1; delete or "
+                        "replace it")
     reviews = {}
     for text, label, source in rows:
         if source == "imdb":

@@ -57,7 +57,7 @@ EXPERIMENT = Experiment(
         # hyper-priors those of the authors' tutorial.
         # tau is LeNet-300-100's.
         "sws": dict(
-            epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.03),
+            epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.008),
         # Of whole filters and units, from a dense network's weights. log_sigma, the rate and beta1 are those of the
         # authors' script; noise for each image, at all four places, and the rest is LeNet-500-300's. The KL term's
         # weights are of 20 and 50 filters, 800 inputs and 500 units: filters are what multiplications are spent on.

@@ -8,7 +8,14 @@ import sys
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import scripts
+
+ROOT = scripts.ROOT
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each of several processes has its core, and its own cache: while one compiles, Theano has others wait.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["THEANO_FLAGS"] = (f"base_compiledir=~/.theano/tests-{os.environ['PYTEST_XDIST_WORKER']},"
+                                  + os.environ.get("THEANO_FLAGS", ""))
 sys.path.insert(0, ROOT)
 sys.path.append(os.path.join(ROOT, "experiments"))
 
@@ -26,8 +33,9 @@ from theano.tensor.signal.pool import MaxPoolGrad, Pool  # noqa: E402
 from nets import kernels  # noqa: E402
 
 #: All optimizations, but Theano's own operations run in Python, so that little has to be compiled; ours are in C++ as
-#: in training.
+#: in training. Unless a test says otherwise, all functions are of this mode but in scripts that it starts.
 QUICK = Mode(VM_Linker(use_cloop=False, c_thunks=False), "fast_run").excluding("fusion")
+theano.compile.mode.instantiated_default_mode = QUICK
 
 
 
@@ -41,7 +49,7 @@ for _operation in (BaseCorrMM, Pool, MaxPoolGrad, mrg_uniform):
 
 
 #: What a test module has in it that compiles C++ code, or starts a program that does.
-COMPILES = re.compile(r"theano\.function\(|Trainer\(|Predictor\(|trial_step|subprocess|run_script|\bscript\("
+COMPILES = re.compile(r"theano\.function\(|Trainer\(|Predictor\(|trial_step|subprocess|run_script|\bscripts\b"
                       r"|\bevaluate\b|reproduction\.run|common\.experiment import")
 
 
@@ -132,20 +140,14 @@ def trainer(compiled):
     compiled.set_state(state, "the test's start")
 
 
-def script(name, *flags):
-    """The command that runs experiments/<name>.py."""
-    return [sys.executable, os.path.join(ROOT, "experiments", f"{name}.py"), *map(str, flags)]
-
-
 @pytest.fixture
 def run_script(tmp_path):
     """Starts experiments/lenet_300_100.py in an empty folder: run_script(*flags, **environment) -> CompletedProcess."""
     def start(*flags, wait=True, **environment):
-        command = script("lenet_300_100", *flags)
-        keywords = dict(cwd=tmp_path, env={**os.environ, **environment}, text=True)
         if not wait:
-            return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **keywords)
-        return subprocess.run(command, capture_output=True, timeout=600, **keywords)
+            return subprocess.Popen(scripts.command("lenet_300_100", *flags), stdout=subprocess.PIPE, text=True,
+                                    stderr=subprocess.STDOUT, cwd=tmp_path, env={**os.environ, **environment})
+        return scripts.run("lenet_300_100", *flags, cwd=tmp_path, **environment)
     return start
 
 

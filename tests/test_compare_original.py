@@ -1,13 +1,12 @@
 """Logs of the original, made from the description of their format, and the script that compares."""
 
 import os
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import script
+import scripts
 from utils import files, original_format
 from utils.errors import UserError
 
@@ -58,7 +57,7 @@ def compare(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
 
     def start(name, *flags):
-        return subprocess.run(script(name, *flags), capture_output=True, text=True, timeout=600, cwd=folder)
+        return scripts.run(name, *flags, cwd=folder)
     trained = start("lenet_300_100", "--dataset", "digits", "--epochs", 2, "--output", "run")
     assert trained.returncode == 0, trained.stderr
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import theano
 from lasagne.layers import get_output
 from PIL import Image
 
-from conftest import script
+import scripts
 from nets import methods
 from nets.architectures import NETWORKS
 from nets.describe import describe
@@ -45,7 +44,7 @@ def folder(tmp_path_factory):
 
 
 def start(folder, name, *flags):
-    return subprocess.run(script(name, *flags), capture_output=True, text=True, timeout=600, cwd=folder)
+    return scripts.run(name, *flags, cwd=folder)
 
 
 @pytest.mark.parametrize("name, method, shape, k", [

@@ -1,20 +1,19 @@
 """experiments/doctor.py, and nets/training/trial_step.py by means of it."""
 
-import os
 import subprocess
 
 import numpy as np
 import pytest
 
-from conftest import ROOT, script
+import scripts
+from conftest import ROOT
 from experiments import doctor
 from utils.theano_setup import gpu
 from utils.errors import UserError
 
 
 def run_doctor(*arguments, **environment):
-    result = subprocess.run(script("doctor", *arguments), cwd=ROOT, timeout=600,
-                            capture_output=True, text=True, env={**os.environ, **environment})
+    result = scripts.run("doctor", *arguments, cwd=ROOT, **environment)
     return result.returncode, result.stdout
 
 

@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 
-from conftest import ROOT, script
+import scripts
+from conftest import ROOT
 
 
 def test_the_readmes_python_runs():
@@ -19,9 +20,7 @@ def test_the_readmes_python_runs():
 
 
 def test_step_by_step_runs(tmp_path):
-    environment = {**os.environ, "SPARSEVD_EPOCHS": "2", "SPARSEVD_DATA": str(tmp_path)}
-    result = subprocess.run(script("step_by_step"), capture_output=True, text=True, timeout=600, cwd=tmp_path,
-                            env=environment)
+    result = scripts.run("step_by_step", cwd=tmp_path, SPARSEVD_EPOCHS="2", SPARSEVD_DATA=str(tmp_path))
     assert result.returncode == 0, result.stderr
     pictures = ["data.png", "kl.png", "log_alpha.png", "masks.png", "training.png"]
     assert sorted(os.listdir(tmp_path / "results" / "step_by_step")) == pictures

@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import subprocess
 
 import numpy as np
 import pytest
 
 import data
-from conftest import script
+import scripts
 from data import cifar
 from utils import files, results
 
@@ -22,7 +21,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiments")
 
     def run(name, *flags):
-        return subprocess.run(script(name, *flags), capture_output=True, text=True, timeout=600, cwd=folder)
+        return scripts.run(name, *flags, cwd=folder)
     run.folder = folder
     return run
 

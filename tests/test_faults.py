@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import samples
-from conftest import script
+import scripts
 from data.dataset import Split
 from experiments.common import cli, experiment
 from experiments.lenet_300_100 import EXPERIMENT
@@ -147,7 +147,7 @@ def test_a_run_begun_by_another_process_in_between_is_not_overwritten(tmp_path, 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="not Linux")
 def test_output_to_a_full_disk_ends_in_one_line(tmp_path):
     with open("/dev/full", "w") as full:
-        done = subprocess.run(script("paper_tables", "--results", tmp_path), stdout=full, stderr=subprocess.PIPE,
-                              text=True)
+        done = subprocess.run(scripts.command("paper_tables", "--results", tmp_path), stdout=full,
+                              stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "no room for the output (No space left on device): free some space" in done.stderr

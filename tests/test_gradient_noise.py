@@ -1,11 +1,10 @@
 import json
-import subprocess
 
 import numpy as np
 import pytest
 from theano.configparser import change_flags
 
-from conftest import script
+import scripts
 from nets import methods
 from nets.architectures import logistic_regression
 from nets.training.gradient_noise import GradientNoise
@@ -56,8 +55,7 @@ def test_the_variance_is_that_of_the_gradient_derived_by_hand(float64, rng, post
 
 
 def test_both_parameterizations_are_measured_at_the_same_weights(tmp_path):
-    result = subprocess.run(script("gradient_variance", "--dataset", "digits", "--epochs", 1, "--output", "run"),
-                            capture_output=True, text=True, timeout=600, cwd=tmp_path)
+    result = scripts.run("gradient_variance", "--dataset", "digits", "--epochs", 1, "--output", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "run" / "gradient_variance.json").read_text())["rows"]
     assert [(row["epoch"], row["layer"]) for row in rows] == [

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import kill
-from conftest import script
+import scripts
 from utils import files
 
 EPOCHS = 20
@@ -28,8 +28,7 @@ OFFLINE = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", 
 def finished(tmp_path_factory):
     """The folder and the output of a run that was never interrupted."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    result = subprocess.run(script("lenet_300_100", *SHORT, "--output", folder), capture_output=True, text=True,
-                            timeout=600)
+    result = scripts.run("lenet_300_100", *SHORT, "--output", folder, cwd=folder.parent)
     assert result.returncode == 0, result.stderr
     return folder, result.stdout
 
@@ -270,7 +269,8 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(finished, run_script, tm
 
     limit = 5 * 2 ** 20
     assert len(before) > limit
-    result = subprocess.run(script("lenet_300_100", "--resume", folder), capture_output=True, text=True, timeout=300,
-                            cwd=tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    result = subprocess.run(scripts.command("lenet_300_100", "--resume", folder), capture_output=True, text=True,
+                            timeout=300, cwd=tmp_path,
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert_one_line(result, "free some space", "--resume")
     assert (folder / "checkpoint.npz").read_bytes() == before

@@ -162,8 +162,8 @@ def test_predictions_counts_and_saved_weights_are_of_the_same_weights(trained, d
 
 @pytest.mark.parametrize("epoch", range(1, EPOCHS))
 def test_interrupted_it_ends_with_the_same_bits(trained, data, epoch):
-    """Another process would begin from other weights and noise: so does this trainer, from another seed."""
-    trainer, _ = make_trainer(trained.name, data, seed=2)
+    """Another process would begin from other weights and noise: so does this trainer, from those of the end."""
+    trainer = trained.trainer
     folder = trained.folder / f"resumed-{epoch}"
     folder.mkdir()
     shutil.copy(trained.run.path("config.json"), folder)
@@ -175,6 +175,7 @@ def test_interrupted_it_ends_with_the_same_bits(trained, data, epoch):
     assert list(found) == list(trained.final)
     for name, array in trained.final.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert len(history) == EPOCHS
     for one, other in zip(history, trained.history):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
@@ -316,20 +317,28 @@ def test_what_needs_weights_to_start_from_says_so(name, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_any_methods_pruned_weights_can_be_tuned(trained, data):
+@pytest.fixture(scope="module")
+def finetuning(data):
+    """A trainer of the pruned weights of any method, and its state at first."""
+    seed_generators(7)
+    method = methods.make("finetune")
+    trainer = Trainer(network(method), method, len(data.train.inputs), l2=1e-4)
+    return trainer, trainer.state()
+
+
+def test_any_methods_pruned_weights_can_be_tuned(trained, data, finetuning):
     """Whatever the method was: sparsity stays exactly, pruned weights stay 0, and predictions begin where it ended."""
     trained.trainer.set_state(trained.final, "the end")
     files.write_arrays(trained.folder / "weights_pruned.npz", trained.trainer.pruned_weights())
     error, counted = trained.trainer.evaluate(data.test), trained.trainer.count_layers()
-    generator = seed_generators(7)
-    method = methods.make("finetune")
-    net = network(method)
-    method.start(net, Weights(str(trained.folder), method.starts_from).copy_to(net), set())
-    tuned = Trainer(net, method, len(data.train.inputs), l2=1e-4)
+    tuned, at_first = finetuning
+    tuned.set_state(at_first, "the start")
+    method = tuned.method
+    method.start(tuned.net, Weights(str(trained.folder), method.starts_from).copy_to(tuned.net), set())
     assert tuned.evaluate(data.test) == error
     before = tuned.pruned_weights()
     before = {name: array.copy() for name, array in before.items()}
-    tuned.train_epoch(data.train.batches(BATCH, generator), 1e-3)
+    tuned.train_epoch(data.train.batches(BATCH, np.random.default_rng(7)), 1e-3)
     assert tuned.count_layers() == counted
     for name, array in tuned.pruned_weights().items():
         if name.endswith(".W"):

@@ -1,12 +1,11 @@
 import json
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import samples
-from conftest import script
+import scripts
 from utils import files
 
 
@@ -53,8 +52,7 @@ def drawn(tmp_path_factory):
         weights = np.full((4, 1, 5, 5), epoch - 2.5, "float32")
         files.write_arrays(runs / "additive" / "snapshots" / f"epoch-{epoch:04d}.npz",
                            {"filters": weights, "dense": weights.reshape(10, 10)})
-    result = subprocess.run(script("paper_figures", "--results", runs, "--output", folder / "out"),
-                            capture_output=True, text=True, timeout=300)
+    result = scripts.run("paper_figures", "--results", runs, "--output", folder / "out", cwd=folder)
     assert result.returncode == 0, result.stderr
     warned = [line.partition("results/")[2].partition("/")[0] for line in result.stderr.splitlines()]
     assert sorted(warned) == ["broken", "broken-snapshots"], result.stderr
@@ -98,7 +96,7 @@ def test_the_trade_off_has_every_run_that_prunes_mnist_as_it_is(drawn):
 
 def test_what_is_missing_is_said(tmp_path):
     flags = "--figure", 2, 4, "--results", tmp_path, "--output", tmp_path / "out"
-    result = subprocess.run(script("paper_figures", *flags), capture_output=True, text=True, timeout=300)
+    result = scripts.run("paper_figures", *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "--parameterization multiplicative; and python experiments/gradient_variance.py" in result.stdout
     assert "a run with --snapshots" in result.stdout and not list((tmp_path / "out").iterdir())

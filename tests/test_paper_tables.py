@@ -7,7 +7,8 @@ import tempfile
 
 import pytest
 
-from conftest import ROOT, script
+import scripts
+from conftest import ROOT
 import samples
 from utils import results
 
@@ -23,7 +24,7 @@ def write_run(folder, **values):
 
 
 def tables(*flags):
-    return subprocess.run(script("paper_tables", *flags), capture_output=True, text=True, timeout=120)
+    return scripts.run("paper_tables", *flags, cwd=ROOT)
 
 
 def test_runs_that_differ_in_the_seed_are_averaged(tmp_path):

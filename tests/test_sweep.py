@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import samples
-from conftest import ROOT, script
+import scripts
+from conftest import ROOT
 from experiments.common import sweep, worker
 from utils import files, theano_setup
 from utils.errors import UserError
@@ -447,13 +448,13 @@ def test_workers_that_do_not_fit_are_left_out_by_name(stand_in, processes, tmp_p
 @SLOW
 def test_a_training_that_lost_its_worker_ends_with_the_same_bits(tmp_path, processes):
     flags = ("--dataset", "digits", "--epochs", "12")
-    plain = subprocess.run(script("lenet_300_100", *flags, "--output", "plain"), cwd=tmp_path, capture_output=True,
-                           text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "THEANO_FLAGS": THEANO_FLAGS})
+    plain = scripts.run("lenet_300_100", *flags, "--output", "plain", cwd=tmp_path, OMP_NUM_THREADS="1",
+                        THEANO_FLAGS=THEANO_FLAGS)
     assert plain.returncode == 0, plain.stderr
     processes.scheduler()
     processes.worker("one")
     with subprocess.Popen(
-            script("sweep", "lenet_300_100", "--scheduler", processes.address, "--send-files", "--keep", "1",
+            scripts.command("sweep", "lenet_300_100", "--scheduler", processes.address, "--send-files", "--keep", "1",
                    "--output", "out", "--", *flags), cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
         run = tmp_path / "out" / "lenet_300_100-dataset=digits-epochs=12"
         until((run / "checkpoint.npz").exists)

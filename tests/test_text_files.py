@@ -174,7 +174,7 @@ def test_distinct_reviews_are_split_at_random(small_reviews, tmp_path, which):
     (b"", "no rows"), (b"\xff\xfe", "no table in csv"), (samples.table(("text", "label")), "row 1 has 2 columns"),
     (samples.table(reviews.HEADER, ("x", 1)), "row 2 has 2 columns"), (TABLE[:200], "no table in csv"),
     (samples.table(reviews.HEADER, ("x", 2, "imdb")), "labels 0 and 1"), (b"a,b,\"c\"d", "no table in csv"),
-    (samples.table(("label", "text", "source"), ("x", 1, "imdb")), "has not the columns text, label, source")])
+    (samples.table(("label", "text", "source"), ("x", 1, "imdb")), "should have the columns text, label, source")])
 def test_what_is_no_table_of_reviews_is_refused_by_name(content, text):
     with pytest.raises(UserError, match=f"some-file.*{text}"):
         reviews.parse(content, "some-file")
@@ -246,7 +246,7 @@ def test_articles_are_title_and_description_in_lower_case(tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("label", ["0", "5", "01", "", "x"])
 def test_a_class_that_there_is_not_is_refused(label):
-    with pytest.raises(UserError, match="some-file has not a class from 1 to 4"):
+    with pytest.raises(UserError, match="some-file should have a class from 1 to 4"):
         ag_news.parse(samples.table((1, "", ""), (label, "", "")), "some-file")
 
 

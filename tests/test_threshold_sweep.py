@@ -1,13 +1,12 @@
 """experiments/threshold_sweep.py on a run of its own, against the run's own results and numpy."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import script
+import scripts
 from utils import files
 
 
@@ -24,7 +23,7 @@ def folder(tmp_path_factory):
 
 
 def start(folder, name, *flags):
-    return subprocess.run(script(name, *flags), capture_output=True, text=True, timeout=600, cwd=folder)
+    return scripts.run(name, *flags, cwd=folder)
 
 
 def test_the_runs_own_threshold_gives_its_own_results(folder):

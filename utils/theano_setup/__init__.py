@@ -214,7 +214,9 @@ def _load_blas():
 def _import_theano(flags):
     global _blas
     # Without garbage collection, a function keeps its buffers from call to call: a fifth faster with convolutions.
-    settings = {"global": {"floatX": "float32", "openmp": "True", "allow_gc": "False"}, "gcc": {"cxxflags": CXXFLAGS}}
+    settings = {"global": {"floatX": "float32", "openmp": "True", "allow_gc": "False"}, "gcc": {"cxxflags": CXXFLAGS},
+                # Seconds until a process asks again for the cache into which another one compiles, rather than 5.
+                "compile": {"wait": "1", "timeout": "120"}}
     if "blas.ldflags" not in flags:
         _blas, ldflags = _load_blas()
         # Theano 1.0.5 asks numpy for a BLAS where this is unset, in a way that numpy 1.22 and later no longer answer.

@@ -91,7 +91,7 @@ def test_tables_of_the_other_runs_are_printed_beside_a_damaged_one(tmp_path):
     write_run(tmp_path / "good")
     write_run(tmp_path / "bad", test_error_percent=1000)
     result = tables("--results", tmp_path)
-    assert result.returncode == 0 and "2.00" in result.stdout and "1000" not in result.stdout
+    assert result.returncode == 0 and "2.00" in result.stdout and "1000.0" not in result.stdout
     assert len(result.stderr.splitlines()) == 1 and str(tmp_path / "bad") in result.stderr
 
 

@@ -13,7 +13,8 @@ from data.preprocessing import PREPROCESSINGS
 from data.texts import LENGTH, VOCABULARY, Documents, LineWords, Text
 from utils.errors import UserError
 
-__all__ = ["load", "load_raw", "load_text", "load_documents", "DATASETS", "TEXTS", "DOCUMENTS", "PREPROCESSINGS",
+__all__ = ["load", "load_raw", "load_text", "load_documents", "fetch",
+           "DATASETS", "TEXTS", "DOCUMENTS", "PREPROCESSINGS",
            "DatasetSpec", "TextSpec", "Dataset", "Text", "Documents", "Split"]
 
 
@@ -196,3 +197,23 @@ def load_documents(name, data_dir=None, vocabulary=VOCABULARY, length=LENGTH):
     if name not in DOCUMENTS:
         raise UserError(f"there are no documents {name!r}; choose one of {', '.join(DOCUMENTS)}")
     return Documents.of(DOCUMENTS[name](data_dir), vocabulary, length, id=name, name=name)
+
+
+def fetch(name, data_dir=None, variant=None):
+    """Makes sure that the files of a data set, text or documents are there, downloading them if need be.
+
+    Raises
+    ------
+    UserError
+        if there is nothing of that name, or its files are not to be had.
+    """
+    if name in DATASETS:
+        load_raw(name, data_dir, variant=variant)
+    # Of one name in both, none has files.
+    elif name in TEXTS:
+        TEXTS[name].loader(data_dir)
+    elif name in DOCUMENTS:
+        DOCUMENTS[name](data_dir)
+    else:
+        known = ", ".join(dict.fromkeys([*DATASETS, *TEXTS, *DOCUMENTS]))
+        raise UserError(f"there is no data set {name!r}; choose one of {known}")

@@ -19,6 +19,7 @@ from utils import published, results, tables
 
 MOST_LAYERS = 6     # whose sparsities find room in a row
 HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Sparsity per layer %", "Compression")
+TEXT_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", *tables.TEXT_HEADERS)
 UNITS_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Units left", "Multiplications an image")
 ACCURACY_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Train accuracy", "Test accuracy", "Sparsity %")
 
@@ -116,6 +117,17 @@ def units(groups):
     return rows
 
 
+def texts(groups):
+    """Language models and classifiers of texts, behind the rows of the authors' logs."""
+    rows = []
+    for network in dict.fromkeys(row.network for row in published.TEXTS):
+        rows += [(row.network_title, f"{row.method_title}, authors' log", row.dataset, "", "",
+                  *tables.published_text_cells(row)) for row in published.TEXTS if row.network == network]
+        rows += [(*identity(group), *tables.text_cells(group.summaries)) for group in groups
+                 if group.network == network and all("parts" in summary for summary in group.summaries)]
+    return rows
+
+
 def random_labels(groups):
     rows = []
     own = [group for group in groups if group.random_labels]
@@ -189,6 +201,7 @@ TABLES = {
     "lenet": ("Table 1: LeNets on MNIST", HEADERS, networks("lenet-300-100", "lenet-5-caffe")),
     "vgg-like": ("Figure 3 as a table: VGG-like networks of width k on CIFAR", HEADERS, networks("vgg-like")),
     "units": ("Whole units: LeNets on MNIST, by the table of Structured Bayesian Pruning", UNITS_HEADERS, units),
+    "texts": ("Texts: sparse recurrent networks (2017, 2018)", TEXT_HEADERS, texts),
     "random-labels": ("Table 2: random labels", ACCURACY_HEADERS, random_labels),
     "logistic-regression": ("Logistic regression (the authors' workshop poster, 2016)", ACCURACY_HEADERS,
                             logistic_regression),

@@ -64,8 +64,8 @@ def parsed(arguments):
         help="where the runs' folders are (default: results/sweeps)")
     add("--plan", action="store_true", help="only say what would be run")
     add("--best", action="store_true",
-        help="name the setting of the least error on validation images, mean over seeds; needs --validation N behind "
-             "--")
+        help="name the setting of the least error on validation data, mean over seeds; of images, needs --validation N "
+             "behind --")
     sweep.add_flags(parser)
     add("--data-dir", metavar="FOLDER", help="where data sets lie, here and on workers (default: $SPARSEVD_DATA of "
                                              "each, or data/downloads)")
@@ -114,7 +114,7 @@ def job(args, setting, fixed):
     options = cli.parse(module.EXPERIMENT, module.__doc__, [*fixed, *flags, "--output",
                                                             os.path.join(args.output, name)])
     given = options.values
-    if args.best and not given["validation"]:
+    if args.best and not (given["validation"] or module.EXPERIMENT.source != "images"):
         raise UserError("--best chooses by the error on validation images: give --validation N behind --")
     command = [os.path.join("experiments", f"{args.script}.py"), *fixed, *flags]
     # Workers have other working folders; the last of two flags counts.
@@ -169,26 +169,32 @@ def table(groups):
     for setting, (number, summaries) in groups.items():
         cells = ("", "", "")
         if summaries:
-            cells = (tables.column([summary["test_error_percent"] for summary in summaries], 2),
+            cells = (tables.column([error(summary) for summary in summaries], 2),
                      tables.column([summary["sparsity_percent_total"] for summary in summaries], 2),
                      tables.column([summary["compression"] for summary in summaries], 1, "x"))
         rows.append((*(value for _, value in setting), f"{len(summaries)} of {number}", *cells))
     names = [name for name, _ in next(iter(groups))]
-    held_out = any(summary["validation"] for _, summaries in groups.values() for summary in summaries)
+    held_out = any(summary["validation"] or "valid_error_percent" in summary
+                   for _, summaries in groups.values() for summary in summaries)
     return tabulate(rows, (*names, "Runs", f"{'Validation error' if held_out else 'Error'} %", "Sparsity %",
                            "Compression"), disable_numparse=True)
 
 
+def error(summary):
+    """In percent; on validation data where the run has some."""
+    return summary.get("valid_error_percent", summary["test_error_percent"])
+
+
 def best(groups):
     """The line that names the setting of the least mean error, among those whose runs are all finished."""
-    errors = {setting: [summary["test_error_percent"] for summary in summaries]
+    errors = {setting: [error(summary) for summary in summaries]
               for setting, (number, summaries) in groups.items() if len(summaries) == number}
     if not errors:
         raise UserError("--best: no setting has all its runs finished")
     chosen = min(errors, key=lambda setting: results.mean_and_deviation(errors[setting])[0])
     named = " ".join(f"--{name} {value}" for name, value in chosen) or "the only setting"
     left_out = len(groups) - len(errors)
-    return (f"Best on validation images: {named}, {tables.column(errors[chosen], 2)} % over {len(errors[chosen])} runs"
+    return (f"Best on validation data: {named}, {tables.column(errors[chosen], 2)} % over {len(errors[chosen])} runs"
             + (f"; {left_out} settings without all their runs are left out" if left_out else ""))
 
 

@@ -1,21 +1,23 @@
 """The paper's networks, each described once for every method (`nets.methods`).
 
-Each takes the method, the shape of one image (channels, rows, columns) and the number of classes, and returns the
-output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
+Each takes the method, the shape of one image (channels, rows, columns) or text and the number of classes, and returns
+the output layer, of shape (images, num_classes): probabilities. Layers have the same names whatever the method is.
 `NETWORKS` is the one list of them.
 """
 
 from dataclasses import dataclass
 from typing import Callable
 
+import theano.tensor as T
+from lasagne.init import GlorotUniform, Orthogonal, Uniform
 from lasagne.layers import InputLayer
 from lasagne.nonlinearities import rectify, softmax
 
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.pool import MaxPool2x2Layer
 
-__all__ = ["Network", "NETWORKS", "logistic_regression", "lenet_300_100", "lenet_500_300", "lenet_5_caffe",
-           "vgg_like"]
+__all__ = ["Network", "NETWORKS", "char_lstm", "lenet_300_100", "lenet_500_300", "lenet_5_caffe",
+           "logistic_regression", "text_lstm", "vgg_like", "word_lstm"]
 
 
 def logistic_regression(method, input_shape=(1, 28, 28), num_classes=10):
@@ -113,6 +115,70 @@ def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1, rectified_twi
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")
 
 
+def char_lstm(method, input_shape=(99,), num_classes=50, units=1000):
+    """A language model of characters: one-hot characters, LSTM, softmax; 4,250,000 weights of 1000 units.
+
+    Takes ids, int32, (sequences, steps); gives probabilities of the next one, (sequences * steps, num_classes).
+
+    Parameters
+    ----------
+    units : int
+        of the LSTM
+
+    References
+    ----------
+    Lobacheva, Chirkova, Vetrov (2018), Bayesian sparsification of gated recurrent neural networks; the settings are
+    those of the authors' code.
+    """
+    return _language_model(method, input_shape, num_classes, units, "sequence")
+
+
+def word_lstm(method, input_shape=(35,), num_classes=10000, units=256, streams=32):
+    """A language model of words, whose state goes on from batch to batch; 13,062,144 weights of 256 units.
+
+    Parameters
+    ----------
+    units : int
+        of the LSTM
+    streams : int
+        parts of the text that are read side by side, the sequences of each batch
+
+    References
+    ----------
+    See :func:`char_lstm`.
+    """
+    return _language_model(method, input_shape, num_classes, units, "weights", forget_bias=1.0, streams=streams)
+
+
+def _language_model(method, input_shape, num_classes, units, noise_for, **keywords):
+    net = InputLayer((None, *input_shape), T.imatrix("tokens"), name="input")
+    net = method.lstm_layer(net, units, name="lstm", num_inputs=num_classes, W_x=Orthogonal(), W_h=Orthogonal(),
+                            **keywords)
+    return method.output_layer(net, num_classes, noise_for=noise_for, W=Orthogonal(), name="output")
+
+
+def text_lstm(method, input_shape=(200,), num_classes=2, vocabulary=20003, units=128, embedding=300):
+    """A classifier of documents: embedding, LSTM, softmax of its last state; 6,220,292 weights.
+
+    Takes ids of words, int32, (documents, steps), of which 0 is padding. Gates are hard sigmoids.
+
+    Parameters
+    ----------
+    vocabulary, units, embedding : int
+        how many words, LSTM's units and embedding's dimensions there are
+
+    References
+    ----------
+    Chirkova, Lobacheva, Vetrov (2018), Bayesian compression for natural language processing; the settings are those of
+    the authors' code, but for two classes they have one output.
+    """
+    tokens = InputLayer((None, *input_shape), T.imatrix("tokens"), name="input")
+    net = method.embedding_layer(tokens, vocabulary, embedding, W=Uniform(0.05), name="embedding")
+    net = method.lstm_layer(net, units, name="lstm", tokens=tokens, W_x=GlorotUniform(), W_h=Orthogonal(1.1),
+                            forget_bias=1.0, hard=True, last=True)
+    return method.output_layer(net, num_classes, noise_for="row", W=GlorotUniform(), name="output")
+
+
 @dataclass(frozen=True)
 class Network:
     """A network as scripts, files and tables know it.
@@ -160,4 +226,7 @@ NETWORKS = {network.name: network for network in (
     Network("lenet-300-100", "LeNet-300-100", lenet_300_100, scalable=True),
     Network("lenet-500-300", "LeNet-500-300", lenet_500_300),
     Network("lenet-5-caffe", "LeNet-5-Caffe", lenet_5_caffe),
-    Network("vgg-like", "VGG-like", vgg_like, scalable=True, names_width=True))}
+    Network("vgg-like", "VGG-like", vgg_like, scalable=True, names_width=True),
+    Network("char-lstm", "LSTM of characters", char_lstm),
+    Network("word-lstm", "LSTM of words", word_lstm),
+    Network("text-lstm", "LSTM classifier", text_lstm))}

@@ -6,14 +6,20 @@ from lasagne.layers import get_all_layers
 
 from nets.layers.weighted import WeightedLayer
 from nets.params import named_params
+from nets.structure import cut
 from utils.compression import LayerSparsity
 
-__all__ = ["EffectiveParams", "log_alphas", "weight_layers"]
+__all__ = ["EffectiveParams", "log_alphas", "posteriors", "weight_layers"]
 
 
 def weight_layers(net):
     """The layers of a network that have weights, from the input on."""
     return [layer for layer in get_all_layers(net) if isinstance(layer, WeightedLayer)]
+
+
+def posteriors(net):
+    """The posteriors of a network's weights under SparseVD, :class:`nets.layers.posterior.WeightPosterior`."""
+    return [posterior for layer in weight_layers(net) for posterior in getattr(layer, "posteriors", ())]
 
 
 def log_alphas(net):
@@ -37,6 +43,8 @@ class EffectiveParams:
     ----------
     variables : dict
         {parameter: shared variable of its effective value}, for the argument `effective` of `get_output`
+    parts : list of :class:`nets.structure.Count`
+        what a recurrent network kept at the last update
     """
 
     def __init__(self, net):
@@ -52,17 +60,24 @@ class EffectiveParams:
     def update(self):
         """Evaluates the values of the parameters as they are now."""
         self._update()
+        self.parts = cut(self._net, self.value, self._set)
+
+    def _set(self, param, value):
+        if param in self.variables:
+            self.variables[param].set_value(value)
 
     def value(self, param):
         """A parameter's effective value at the last update, an array that the caller must not change."""
         return self.variables.get(param, param).get_value(borrow=True)
 
     def count_layers(self):
-        """Updates; a :class:`utils.compression.LayerSparsity` for each layer with weights."""
+        """Updates; a :class:`utils.compression.LayerSparsity` for each array of weights.
+
+        It has the layer's name, followed by its own where the layer has several: lstm.W_x.
+        """
         self.update()
-        return [LayerSparsity(layer.name, sum(self.value(param).size for param in layer.weights),
-                              int(sum(np.count_nonzero(self.value(param)) for param in layer.weights)))
-                for layer in weight_layers(self._net)]
+        return [LayerSparsity(_title(layer, param), self.value(param).size, int(np.count_nonzero(self.value(param))))
+                for layer in weight_layers(self._net) for param in layer.weights]
 
     def named_values(self):
         """Updates; the parameters of the dense net that predicts as this one does: {"layer.W": array, ...}.
@@ -71,3 +86,7 @@ class EffectiveParams:
         """
         self.update()
         return {name: self.value(param) for name, param in named_params(self._net, training_only=False).items()}
+
+
+def _title(layer, param):
+    return layer.name if len(layer.weights) == 1 else f"{layer.name}.{param.name.split('.')[-1]}"

@@ -1,13 +1,18 @@
 """What a network is trained for: the data's term of the objective, and how well it does."""
 
+import math
 from collections import namedtuple
 
 import theano.tensor as T
 
-__all__ = ["Classification", "Distillation", "Evaluation"]
+__all__ = ["Classification", "Distillation", "Evaluation", "NextToken"]
 
 #: How well a network does on a set. nll : mean of -log p(target | input) in nats; error_percent : float.
 Evaluation = namedtuple("Evaluation", "nll error_percent")
+
+#: What an evaluation comes to in the terms of a task. name : str, in files; header, format : str, in the row that an
+#: epoch prints; of : callable(:class:`Evaluation`) -> float
+Measure = namedtuple("Measure", "name header format of")
 
 
 class Classification:
@@ -15,10 +20,16 @@ class Classification:
 
     #: What is added up over minibatches, as `sums` gives it.
     NUM_SUMS = 2
+    #: What an evaluation comes to beside its own numbers, a :class:`Measure` or None.
+    measure = None
 
     def targets(self):
         """A Theano variable for a minibatch of targets: class numbers, (inputs,), int32."""
         return T.ivector("labels")
+
+    def number(self, targets):
+        """How many predictions a numpy array of targets is of."""
+        return len(targets)
 
     def nll(self, probabilities, labels):
         """The mean of -log p(label | input) over a minibatch in nats; a Theano scalar."""
@@ -33,6 +44,36 @@ class Classification:
         """The :class:`Evaluation` of sums over `number` inputs."""
         nll, wrong = sums
         return Evaluation(float(nll) / number, 100.0 * float(wrong) / number)
+
+
+class NextToken(Classification):
+    """A language model: the network's output is a matrix of probabilities with a row for each sequence and step.
+
+    An example is a prediction, of the token that comes next. Of evaluations, `measure` is bits per character, or
+    perplexity: e to the mean of -log p.
+
+    Parameters
+    ----------
+    words : bool
+        whether tokens are words
+    """
+
+    def __init__(self, words=False):
+        self.measure = Measure("perplexity", "perpl", "8.2f", lambda found: math.exp(min(found.nll, 700.0))) if words \
+            else Measure("bits", "bits", "9.4f", lambda found: found.nll / math.log(2))
+
+    def targets(self):
+        """A Theano variable for a minibatch: the token that follows at each step, (sequences, steps), int32."""
+        return T.imatrix("targets")
+
+    def number(self, targets):
+        return targets.size
+
+    def nll(self, probabilities, targets):
+        return super().nll(probabilities, targets.flatten())
+
+    def sums(self, probabilities, targets):
+        return Classification().sums(probabilities, targets.flatten())
 
 
 class Distillation(Classification):

@@ -66,6 +66,18 @@ def mixture(weights, means, logs, constants):
     return kernels.mixture_negative_log(weights, means, T.exp(logs), constants)
 
 
+def lstm(x, h0, c0, w, hard=False):
+    return kernels.lstm(x, w, h0, c0, hard=hard)[0]
+
+
+def scaled_lstm(x, h0, c0, z_gates, z_outputs, w):
+    """With all that there is; every other sequence has a step that is masked, not among those of `test_nan_stays`."""
+    masked = T.eq(T.arange(x.shape[0]) % 2, 0).dimshuffle(0, "x") * T.eq(T.arange(x.shape[1]), 2)
+    mask = T.cast(1 - masked, x.dtype)
+    return kernels.lstm(x, w, h0, c0, mask, z_gates, z_outputs)[0]
+
+
+SEQUENCES = [(29, 4, 20), (29, 5), (29, 5)]
 OPERATIONS = {
     "dense": Operation(kernels.dense, 1, [(37, 33), (33, 49)]),
     "dense pair": Operation(kernels.dense_pair, 1, [(37, 33), (33, 49), (33, 49)]),
@@ -80,6 +92,9 @@ OPERATIONS = {
     "posterior": Operation(posterior(), 2, 2 * [(31, 7)]),
     "posterior, train_clip": Operation(posterior(False, False, kl.first_version), 2, 2 * [(31, 7)]),
     "mixture": Operation(mixture, 1, [(53,), (5,), (5,), (5,)]),
+    "lstm": Operation(lstm, 3, [*SEQUENCES, (5, 20)]),
+    "lstm, hard": Operation(lambda *operands: lstm(*operands, hard=True), 3, [*SEQUENCES, (5, 20)]),
+    "lstm, scaled": Operation(scaled_lstm, 5, [*SEQUENCES, (29, 20), (29, 5), (5, 20)]),
     "adam": Operation(adam, 4, [*4 * [(31, 7)], ()], range(5)),
 }
 
@@ -89,7 +104,8 @@ def compiled(name, dtype="float64", plain=False, in_place=True):
     """A function of the operands: the results, and the gradients of the sum of log(1 + result^2)."""
     operation = OPERATIONS[name]
     # Where floatX is float32, Theano rounds the plain graph's constants.
-    with change_flags(floatX=dtype), kernels.plain() if plain else contextlib.nullcontext():
+    # The mode is that of scan's loop: in Python.
+    with change_flags(floatX=dtype, mode="FAST_COMPILE"), kernels.plain() if plain else contextlib.nullcontext():
         inputs = [T.TensorType(dtype, (False,) * len(shape))() for shape in operation.shapes]
         results = operation.make(*inputs)
         results = list(results) if isinstance(results, (list, tuple)) else [results]

@@ -91,7 +91,7 @@ def test_tables_of_the_other_runs_are_printed_beside_a_damaged_one(tmp_path):
     write_run(tmp_path / "good")
     write_run(tmp_path / "bad", test_error_percent=1000)
     result = tables("--results", tmp_path)
-    assert result.returncode == 0 and "2.00" in result.stdout and "1000" not in result.stdout
+    assert result.returncode == 0 and "2.00" in result.stdout and "1000.0" not in result.stdout
     assert len(result.stderr.splitlines()) == 1 and str(tmp_path / "bad") in result.stderr
 
 
@@ -131,7 +131,7 @@ def rows(text):
 
 def test_the_page_of_results_shows_what_the_command_prints(printed):
     page = read(RESULTS)
-    assert printed.count("**") == 10 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
+    assert printed.count("**") == 12 and all(table.strip() in page for table in re.split(r"^\*\*", printed)[1:])
 
 
 def test_the_readmes_result_is_lines_of_what_the_command_prints(printed):
@@ -176,7 +176,7 @@ def test_runs_that_counted_their_units_have_a_table(tmp_path):
 
 def test_every_table_in_latex(tmp_path):
     output = tables("--results", tmp_path, "--format", "latex").stdout
-    assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 5
+    assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 6
 
 
 def main():

@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.errors import UserError
 
-__all__ = ["Flag", "positive", "seed", "size", "rate", "percent", "number", "spelled", "per_layer"]
+__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "percent", "number", "spelled", "per_layer"]
 
 
 def positive(text):
@@ -39,6 +39,14 @@ def rate(text):
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{value:g} is no rate: 0 <= X < 1")
+    return value
+
+
+def share(text):
+    """A float above 0 and at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is no share: 0 < X <= 1")
     return value
 
 

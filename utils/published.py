@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 __all__ = ["Published", "rows", "method_title", "RANDOM_LABELS", "LOGISTIC_REGRESSION", "FRONTIER",
-           "UNITS"]
+           "TEXTS", "UNITS"]
 
 #: network, method : str, names as in `nets`; k : float; network_title, method_title, dataset : str; error_percent,
 #: compression : float; sparsity_percent : tuple by layer.
@@ -136,6 +136,35 @@ UNITS = tuple(
         ("lenet-5-caffe", None, "Group normal-Jeffreys", _L0, 1.0, (8, 13, 88, 13)),
         ("lenet-5-caffe", None, "Group horseshoe", _L0, 1.0, (5, 10, 76, 16)),
         ("lenet-5-caffe", None, "GD (Srinivas & Babu)", _L0, 1.1, (7, 13, 208, 16))))
+
+
+_Text = namedtuple("_Text", "network network_title method method_title dataset measure valid test words dimensions "
+                            "neurons gates compression")
+
+#: The logs of tipt0p/SparseBayesianRNN at the last epoch; of the dense language models, at the epoch that is best on
+#: validation data. measure : what valid and test are, a key of summaries behind `valid_`; dimensions : None without an
+#: embedding.
+TEXTS = tuple(
+    _Text(network, title, "dense" if who == "Dense" else "sparse-vd", who, dataset, measure,
+          *(round(100 - value, 1) if measure == "error_percent" else value for value in (valid, test)), *counts)
+    for network, title, dataset, measure, *models in (
+        ("text-lstm", "LSTM classifier, 128 units", "imdb", "error_percent",
+         ("SparseVD", 85.9, 84.1, 5054, 7, 9, 20, 1209), ("SparseVD-Voc", 83.5, 83.3, 265, 1, 7, 18, 19499),
+         ("SparseVD, W+N", 84.2, 84.0, 316, 1, 7, 19, 16676), ("SparseVD, W+G+N", 84.2, 83.9, 307, 1, 7, 8, 18457)),
+        ("text-lstm", "LSTM classifier, 512 units", "ag-news", "error_percent",
+         ("SparseVD", 89.6, 89.0, 5737, 193, 65, 72, 350), ("SparseVD-Voc", 89.8, 89.1, 2450, 115, 34, 76, 561),
+         ("SparseVD, W+N", 89.4, 88.6, 2351, 43, 17, 62, 645), ("SparseVD, W+G+N", 89.4, 88.4, 2295, 46, 14, 39, 640)),
+        ("char-lstm", "LSTM of characters, 1000 units", "ptb", "bits",
+         ("Dense", 1.498, 1.455, 50, None, 1000, 4000, 1), ("SparseVD", 1.472, 1.429, 50, None, 431, 1718, 7.89),
+         ("SparseVD-Voc", 1.458, 1.417, 46, None, 510, 2026, 5.96),
+         ("SparseVD, W+N", 1.478, 1.430, 50, None, 390, 1560, 10.0),
+         ("SparseVD, W+G+N", 1.467, 1.425, 50, None, 404, 1563, 9.8)),
+        ("word-lstm", "LSTM of words, 256 units", "ptb (words)", "perplexity",
+         ("Dense", 135.6, 129.3, 10000, None, 256, 1024, 1), ("SparseVD", 115.0, 109.2, 9990, None, 156, 288, 22.1),
+         ("SparseVD-Voc", 126.0, 120.2, 3164, None, 209, 513, 19.3),
+         ("SparseVD, W+N", 116.1, 111.0, 9992, None, 127, 276, 23.5),
+         ("SparseVD, W+G+N", 122.0, 116.5, 9972, None, 117, 201, 24.5)))
+    for who, valid, test, *counts in models)
 
 
 def method_title(name):

@@ -153,6 +153,14 @@ class Summary(TypedDict):
     compression: AboveZero | None
     compression_by_layer: dict[Name, AboveZero | None]
     structure: NotRequired[_Structure | None]
+    valid_error_percent: NotRequired[Percent]
+    valid_nll: NotRequired[float]
+    valid_bits: NotRequired[float]
+    test_bits: NotRequired[float]
+    valid_perplexity: NotRequired[float]
+    test_perplexity: NotRequired[float]
+    parts: NotRequired[dict[Name, _Counts]]
+    best_epoch: NotRequired[Positive]
     seconds: NotNegative
     git_commit: Text | None
 

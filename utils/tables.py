@@ -8,7 +8,7 @@ from utils import compression, published, results
 from utils.runs import sparsity_columns
 
 __all__ = ["EpochTable", "final_table", "structure_table", "summarize", "format_compression", "format_sparsity",
-           "format_units", "format_multiplications", "column"]
+           "format_units", "format_multiplications", "column", "text_cells", "text_table", "published_text_cells"]
 
 HEADERS = ("Network", "Method", "Error %", "Train error %", "Sparsity per layer %", "Compression")
 
@@ -101,6 +101,46 @@ def final_table(summary):
         rows.append(_cells(row.network_title, f"{row.method_title}, paper, {row.dataset}", row.error_percent, None,
                            row.sparsity_percent, row.compression))
     return tabulate(rows, HEADERS, stralign="left", disable_numparse=True)
+
+
+#: Of texts: what is measured on validation and test data, and the digits that it is shown with.
+MEASURES = {"bits": ("bits", 3), "perplexity": ("perplexity", 1), "error_percent": ("error %", 2)}
+PARTS = ("words", "dimensions", "neurons", "gates")
+TEXT_HEADERS = ("Validation", "Test", "Words left", "Dimensions", "Neurons", "Gates", "Compression")
+
+
+def text_cells(summaries):
+    """The cells under `TEXT_HEADERS` of runs on texts that differ in the seed alone."""
+    key = next(key for key in MEASURES if f"valid_{key}" in summaries[0])
+    title, digits = MEASURES[key]
+    cells = [f"{column([summary[f'{part}_{key}'] for summary in summaries], digits)} {title}"
+             for part in ("valid", "test")]
+    left = [{("words" if name == "symbols" else name): count["left"] for name, count in summary["parts"].items()}
+            for summary in summaries]
+    cells += [column([own[name] for own in left], 0) if name in left[0] else "" for name in PARTS]
+    numbers = [summary["compression"] for summary in summaries]
+    return [*cells, column(numbers, 1 if all(number and 1 < number < 9.95 for number in numbers) else 0, "x")]
+
+
+def published_text_cells(row):
+    """The same of one of `published.TEXTS`."""
+    title, digits = MEASURES[row.measure]
+    return [f"{row.valid:.{digits}f} {title}", f"{row.test:.{digits}f} {title}",
+            *("" if getattr(row, name) is None else f"{getattr(row, name):,}" for name in PARTS),
+            format_compression(row.compression)]
+
+
+def text_table(summary):
+    """The text of the result of a run on a text or documents, with the authors' rows of the same method under it."""
+    who = f"{summary['network_title']}, {summary['method_title']}"
+    rows = [(f"{who}, this run, {summary['dataset_title']}", *text_cells([summary]))]
+    rows += [(f"{row.network_title}, {row.method_title}, authors' log, {row.dataset}", *published_text_cells(row))
+             for row in published.TEXTS if (row.network, row.method_title) == (summary["network"],
+                                                                              summary["method_title"])]
+    sparsity = ", ".join(f"{name} {value:.1f}" for name, value in summary["sparsity_percent"].items())
+    best = f"\nAfter epoch {summary['best_epoch']}, the best on validation data." if "best_epoch" in summary else ""
+    return (tabulate(rows, ("", *TEXT_HEADERS), stralign="left", disable_numparse=True)
+            + f"\nSparsity %: {sparsity}" + best)
 
 
 def structure_table(summary):

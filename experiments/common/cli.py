@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 import data
+from experiments.common.sources import SOURCES
 from experiments.common.status import Parser
 from nets import methods
 from nets.architectures import NETWORKS
@@ -21,10 +22,16 @@ __all__ = ["Experiment", "Options", "parse"]
 COMMON = {
     None: (
         Flag("network", None, "which network", choices=tuple(NETWORKS), in_tables=False),
-        Flag("k", 1.0, "scales the numbers of filters and units", flags.size, in_tables=False)),
+        Flag("k", 1.0, "scales the numbers of filters and units", flags.size, in_tables=False),
+        Flag("units", None, "of the LSTM", flags.positive, metavar="N"),
+        Flag("embedding", None, "dimensions of the embedding", flags.positive, metavar="N")),
     "dataset": (
-        Flag("dataset", None, "what to train on; digits needs no download", choices=tuple(data.DATASETS),
-             in_tables=False),
+        Flag("dataset", None, "what to train on; digits and made-up need no download",
+             choices=tuple(dict.fromkeys((*data.DATASETS, *data.TEXTS, *data.DOCUMENTS))), in_tables=False),
+        Flag("vocabulary", None, "how many most frequent tokens have an id of their own; without the flag, as the data "
+                                 "has it", flags.positive, metavar="N", in_tables=False),
+        Flag("length", None, "tokens of a piece of text", flags.positive, metavar="N"),
+        Flag("part", None, "which share of the training text is taken, from its start", flags.share, in_tables=False),
         Flag("preprocessing", None, "of the images, fitted on the training set; without the flag, as the data set has "
                                     "it", choices=tuple(data.PREPROCESSINGS)),
         Flag("augment", False, "whether training images are shifted (and natural ones mirrored) at random", bool),
@@ -42,6 +49,10 @@ COMMON = {
         Flag("seed", 1, "of initial weights, noise, augmentation, random labels and the order of examples", flags.seed,
              metavar="N", in_tables=False),
         Flag("learning_rate", None, "the first learning rate; it falls as in the script", flags.size),
+        Flag("clip_norm", None, "the largest norm of the gradient of the loss an example; longer ones are shortened",
+             flags.size),
+        Flag("best_epoch", False, "whether the result is the network after the epoch with the least loss on validation "
+                                  "data, rather than after the last one", bool),
         Flag("l2", 0.0, "the weight of the sum of squared weights, added to the mean of -log p", flags.number),
         Flag("plain_graph", False, "whether to do without this project's own C++ code for a CPU, which is faster and "
                                    "draws other noise from the same seed; on a GPU it is not used", bool,
@@ -72,7 +83,7 @@ class Experiment:
     networks : tuple of str
         names of `NETWORKS`; the first is the default
     dataset : str
-        a name of `data.DATASETS`
+        the name of a data set, text or documents
     methods : dict
         {method: dict}, the first is the default. The values of a method: `learning_rate`, a schedule; where they are
         not `COMMON`'s defaults, `epochs`, `batch_size`, `l2`, `augment`; and the method's own
@@ -80,6 +91,8 @@ class Experiment:
         that the schedules are for
     defaults : dict
         of other flags
+    source : str
+        a name of `SOURCES`: what kind of data it is trained on
     """
 
     name: str
@@ -88,6 +101,12 @@ class Experiment:
     methods: dict
     epochs: int = 200
     defaults: dict = field(default_factory=dict)
+    source: str = "images"
+
+    @property
+    def data(self):
+        """The one of `SOURCES`."""
+        return SOURCES[self.source]
 
     def values(self, method):
         """What the script says of every flag: {name: value}."""
@@ -99,9 +118,9 @@ class Experiment:
         """Whether a common flag makes sense here."""
         if name == "network":
             return len(self.networks) > 1
-        if name == "k":
+        if name == "k" and self.source == "images":
             return any(NETWORKS[network].scalable for network in self.networks)
-        return True
+        return name in self.data.flags or not any(name in source.flags for source in SOURCES.values())
 
 
 @dataclass
@@ -171,8 +190,8 @@ class Options:
 
     def for_pretraining(self, name, folder):
         """Those of a training by another method before this one: its own flags are the script's."""
-        own = {"learning_rate", "l2", "augment", "init_from", "pretrain", "teacher", "temperature", "teacher_weight",
-               *(flag.name for flag in self.method.flags)}
+        own = {"learning_rate", "l2", "augment", "best_epoch", "init_from", "pretrain", "teacher", "temperature",
+               "teacher_weight", *(flag.name for flag in self.method.flags)}
         given = {flag: value for flag, value in self.given.items() if flag not in own}
         return replace(resolved(self.experiment, name, given), folder=folder, resume=runs.holds_run(folder),
                        resume_hint=f"the same command with --output {self.folder} --resume", data_dir=self.data_dir,
@@ -248,7 +267,7 @@ def parse(experiment, description, arguments=None):
     options = resolved(experiment, known, given)
     folder = folder or runs.default_folder(experiment.name, options.values["dataset"], known, options.values["seed"])
     return replace(options, folder=folder, resume=resume, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
-                   snapshots=args.snapshots)
+                   snapshots=getattr(args, "snapshots", False))
 
 
 def _folder(args, experiment):
@@ -300,7 +319,7 @@ def _parser(experiment, method, description):
                     "keeps its meaning, for example THEANO_FLAGS=device=cuda trains on a GPU.")
     script = experiment.values(method)
     names = tuple(experiment.methods)
-    choices = {"method": names, "pretrain": names, "network": experiment.networks}
+    choices = {"method": names, "pretrain": names, "network": experiment.networks, "dataset": experiment.data.choices}
     for flag in _FLAGS.values():
         if experiment.offers(flag.name):
             default = script[flag.name]
@@ -311,9 +330,10 @@ def _parser(experiment, method, description):
         if flag.help:
             flag.add_to(group, script[flag.name])
     add = parser.add_argument
-    add("--snapshots", action="store_true",
-        help="keep the first convolution's filters and a piece of the first dense layer at each epoch, and draw them "
-             "as PNG and GIF, in FOLDER/snapshots")
+    if experiment.source == "images":
+        add("--snapshots", action="store_true",
+            help="keep the first convolution's filters and a piece of the first dense layer at each epoch, and draw "
+                 "them as PNG and GIF, in FOLDER/snapshots")
     add("--output", metavar="FOLDER", help="the run's folder (default: one below results, named after experiment, data "
                                            "set, method, seed and time)")
     add("--resume", nargs="?", const="", metavar="FOLDER",

@@ -4,13 +4,12 @@ import os
 
 import nets  # noqa: F401  prepares Theano
 
-import data
 from experiments.common import cli, status
 from experiments.common.teacher import Teacher
 from nets import kernels
 from nets.describe import describe
 from nets.training import warm_start
-from nets.training.loop import fit
+from nets.training.loop import best_epoch, fit
 from nets.training.trainer import Trainer, seed_generators
 from utils import compression, export, files, plots, runs, tables, theano_setup
 from utils.errors import UserError, advising
@@ -51,7 +50,7 @@ def run(options, after_epoch=None):
     Returns
     -------
     tuple
-        the finished :class:`utils.runs.Run`, and the :class:`data.dataset.Dataset`
+        the finished :class:`utils.runs.Run`, and what it was trained on, such as a :class:`data.dataset.Dataset`
 
     Raises
     ------
@@ -61,8 +60,7 @@ def run(options, after_epoch=None):
         if the training was stopped before its last epoch.
     """
     values = options.values
-    dataset = data.load(values["dataset"], options.data_dir, values["preprocessing"],
-                        values["seed"] if values["random_labels"] else None, values["variant"], values["validation"])
+    dataset = options.experiment.data.load(values, options.data_dir)
     start = values["init_from"]
     folder = options.folder
     for name in values["pretrain"] or ():
@@ -76,7 +74,7 @@ def run(options, after_epoch=None):
 
 def _train(options, dataset, start, after_epoch=None):
     """One training, from random weights or from those at the path `start`."""
-    values, method = options.values, options.method
+    values, method, kind = options.values, options.method, options.experiment.data
     if method.needs_start and not start:
         raise UserError(f"--method {method.name} goes on from the weights of another run: give --init-from RUN, or "
                         "--pretrain METHOD")
@@ -84,13 +82,13 @@ def _train(options, dataset, start, after_epoch=None):
     generator = seed_generators(values["seed"])
     shape = dataset.train.inputs.shape[1:]
     try:
-        net = options.network.build(method, shape, dataset.num_classes, values["k"])
+        net = options.network.build(method, shape, dataset.num_classes, values["k"], **kind.network(dataset, values))
     except ValueError as error:
-        raise UserError(f"{options.network_title} does not take the images of {dataset.name}, "
+        raise UserError(f"{options.network_title} does not take the {kind.examples} of {dataset.name}, "
                         f"{'x'.join(map(str, shape))}: {error}; choose another --dataset") from None
     if values["batch_size"] > len(dataset.train):
         raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
-                        f"images of {dataset.name}")
+                        f"{kind.examples} of {dataset.name}")
     teacher, studied = None, dataset
     if values["teacher"]:
         if values["augment"]:
@@ -110,7 +108,9 @@ def _train(options, dataset, start, after_epoch=None):
 
     with _open(options, dataset, began) as run:
         _announce(options, run, dataset)
-        trainer = Trainer(net, method, len(dataset.train), values["l2"], lesson=teacher and teacher.lesson)
+        task = kind.task()
+        trainer = Trainer(net, method, task.number(dataset.train.targets), values["l2"], task,
+                          teacher and teacher.lesson, values["clip_norm"])
         if remark:
             already = compression.total(trainer.count_layers()).sparsity_percent
             run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step" if method.prunes
@@ -125,7 +125,8 @@ def _train(options, dataset, start, after_epoch=None):
 
         history, completed = fit(trainer, studied, run, epochs=values["epochs"], batch_size=values["batch_size"],
                                  learning_rate=values["learning_rate"], seed=values["seed"], generator=generator,
-                                 augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after)
+                                 augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after,
+                                 keep_best=values["best_epoch"])
         if pictures:
             run.log("Drawn: " + ", ".join(pictures.draw()))
         with advising(f"{run.resume_hint} goes on from the last checkpoint"):
@@ -145,8 +146,11 @@ def _open(options, dataset, began):
 def _announce(options, run, dataset):
     """Says what is going to be trained."""
     environment = theano_setup.describe()
-    run.log(f"{options.network_title}, {options.method.title}, on {dataset.name} ({len(dataset.train):,} "
-            f"training and {len(dataset.test):,} test images, {dataset.num_classes} classes), seed "
+    sizes = [(name, len(getattr(dataset, split))) for name, split in (("training", "train"), ("validation", "valid"),
+                                                                      ("test", "test")) if hasattr(dataset, split)]
+    counts = " and ".join(", ".join(f"{count:,} {name}" for name, count in sizes).rsplit(", ", 1))
+    run.log(f"{options.network_title}, {options.method.title}, on {dataset.name} ({counts} "
+            f"{options.experiment.data.examples}, {dataset.num_classes} classes), seed "
             f"{options.values['seed']}, {options.values['epochs']} epochs")
     run.log(f"Theano {environment['Theano']} on {environment['device']}, {environment['threads']} threads, "
             f"BLAS: {environment['blas']}")
@@ -170,9 +174,11 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
     draw()
     files.write_arrays(run.path("weights.npz"), trainer.weights())
     test, final_train = trainer.evaluate(dataset.test), trainer.evaluate(dataset.train)
+    valid = trainer.evaluate(dataset.valid) if hasattr(dataset, "valid") else None
     pruned, layers = trainer.pruned_weights(), describe(trainer.net)
     files.write_arrays(run.path("weights_pruned.npz"), pruned)
-    files.write_arrays(run.path("preprocessing.npz"), dataset.transform.arrays())
+    if hasattr(dataset, "transform"):
+        files.write_arrays(run.path("preprocessing.npz"), dataset.transform.arrays())
     files.write_json(run.path("network.json"), {"format": runs.FORMAT, "layers": layers})
     flags, shown = options.flags, options.flags_shown
     if teacher:
@@ -184,12 +190,27 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
         "random_labels": values["random_labels"], "validation": values["validation"], "start": began[0],
         "start_title": began[1], "seed": values["seed"], "epochs": values["epochs"], "flags": flags,
         "flags_shown": shown, **tables.summarize(history, trainer.count_layers(), test, final_train),
-        **method.row(trainer.net), "structure": _structure(layers, pruned), "git_commit": run.config["git_commit"]}
+        **method.row(trainer.net), **_of_texts(values, trainer, history, valid, test),
+        "structure": _structure(layers, pruned), "git_commit": run.config["git_commit"]}
     files.write_json(run.path("summary.json"), summary)
-    run.log("\n" + tables.final_table(summary) + "\n")
+    run.log("\n" + (tables.text_table(summary) if valid else tables.final_table(summary)) + "\n")
     if method.prunes and summary["structure"]:
         run.log(tables.structure_table(summary) + "\n")
     run.log(f"In {run.folder}: " + ", ".join(sorted(os.listdir(run.folder))))
+
+
+def _of_texts(values, trainer, history, valid, test):
+    """What `summary.json` has of a run on data with a validation split of its own; {} for the others."""
+    if not valid:
+        return {}
+    measure = trainer.task.measure
+    found = {"valid_error_percent": valid.error_percent, "valid_nll": valid.nll,
+             "parts": {part.name: {"before": part.before, "left": part.left} for part in trainer.parts}}
+    if measure:
+        found.update({f"valid_{measure.name}": measure.of(valid), f"test_{measure.name}": measure.of(test)})
+    if values["best_epoch"]:
+        found["best_epoch"] = best_epoch(history)
+    return found
 
 
 def _structure(layers, arrays):

@@ -57,13 +57,20 @@ class FinishedRun:
             raise UserError(f"{self.folder}: {error}") from None
 
     def dataset(self, data_dir=None):
-        """The data that the run was trained and tested on."""
+        """The images that the run was trained and tested on; `UserError` if it was on a text or documents."""
+        self._require_images()
         own = self.settings["dataset"]
         return data.load(own["name"], data_dir, own.get("preprocessing"), *self._variation())
 
     def raw_dataset(self, data_dir=None):
         """The same before preprocessing, a :class:`data.dataset.Raw`."""
+        self._require_images()
         return data.load_raw(self.settings["dataset"]["name"], data_dir, *self._variation())[0]
+
+    def _require_images(self):
+        if self.settings["dataset"]["name"] not in data.DATASETS:
+            raise UserError(f"{self.folder} is a run on {self.summary['dataset_title']}: this takes networks of "
+                            "images, name a run of one")
 
     def _variation(self):
         own = self.settings["dataset"]

@@ -159,7 +159,7 @@ def train(jobs, folder, args):
     if where.scheduler is None:
         import data
         for job in {(job.dataset, job.variant): job for job in todo}.values():
-            data.load(job.dataset, args.data_dir, variant=job.variant)   # downloads it once, or fails now
+            data.fetch(job.dataset, args.data_dir, job.variant)     # downloads it once, or fails now
     Sweep(todo, folder, where, args.data_dir, args.send_files, not args.no_weights, args.keep).run()
 
 

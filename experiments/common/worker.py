@@ -35,8 +35,8 @@ _SOURCES = ("utils", "nets", "data", "experiments")
 _TIED = ("import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
          "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execv(sys.executable, [sys.executable, *sys.argv[2:]])")
 _PRESENT = ("import json, sys; sys.path.insert(0, sys.argv[1]); import data\n"
-            "for name, variant in json.loads(sys.argv[2]): data.load_raw(name, json.loads(sys.argv[3]), "
-            "variant=variant)")
+            "for name, variant in json.loads(sys.argv[2]): data.fetch(name, json.loads(sys.argv[3]), "
+            "variant)")
 _trainings = {}
 
 

@@ -10,12 +10,13 @@ from nets.kernels.base import enabled, plain, use_plain_graph
 from nets.kernels.batch_norm import batch_norm
 from nets.kernels.conv import conv, conv_pair
 from nets.kernels.dense import dense, dense_pair
+from nets.kernels.lstm import lstm
 from nets.kernels.max_pool import max_pool_2x2
 from nets.kernels.mixture import mixture_negative_log
 from nets.kernels.normal import normal_stream
 from nets.kernels.posterior import PosteriorConstants, posterior, posterior_of_log_alpha
 from nets.kernels.sample import sample
 
-__all__ = ["PosteriorConstants", "adam", "batch_norm", "conv", "conv_pair", "dense", "dense_pair", "enabled",
+__all__ = ["PosteriorConstants", "adam", "batch_norm", "conv", "conv_pair", "dense", "dense_pair", "enabled", "lstm",
            "max_pool_2x2", "mixture_negative_log", "normal_stream", "plain", "posterior", "posterior_of_log_alpha",
            "sample", "use_plain_graph"]

@@ -7,10 +7,7 @@ That is the parameterization of the paper, by additive noise. The one that it re
 theta and log alpha (`log_alpha`) and is there to compare with.
 """
 
-from functools import cached_property
-
 import numpy as np
-import theano.tensor as T
 from lasagne.init import Constant, GlorotUniform, Normal
 from lasagne.nonlinearities import rectify
 from lasagne.utils import create_param
@@ -19,11 +16,10 @@ from nets import kernels, kl
 from nets.layers.conv import Convolution
 from nets.layers.dense import Product
 from nets.layers.noise import layer_noise
+from nets.layers.posterior import PARAMETERIZATIONS, WeightPosterior
 from nets.layers.weighted import LinearLayer
 
 __all__ = ["SparseVDLayer", "SparseVDDenseLayer", "SparseVDConv2DLayer", "PARAMETERIZATIONS"]
-
-PARAMETERIZATIONS = ("additive", "multiplicative")
 
 
 class SparseVDLayer(LinearLayer):
@@ -69,10 +65,8 @@ class SparseVDLayer(LinearLayer):
 
     #: What `pruned_noise=None` means for this kind of layer.
     PRUNED_NOISE = True
-    #: log alpha is clipped to [-CLIP, CLIP]; outside, its gradient is 0.
-    CLIP = 8.0
-    #: Added to theta^2 and to a pre-activation's variance, so that logarithm and square root have finite gradients.
-    EPSILON = 1e-8
+    #: Of the posterior, and added to a pre-activation's variance, so that its square root has a finite gradient.
+    CLIP, EPSILON = WeightPosterior.CLIP, WeightPosterior.EPSILON
 
     def __init__(self, incoming, linear, W, b, log_sigma2, nonlinearity=rectify, threshold=3.0, train_clip=True,
                  pruned_noise=None, pruned_kl=True, kl=kl.molchanov_2017, parameterization="additive", noise=None,
@@ -85,83 +79,50 @@ class SparseVDLayer(LinearLayer):
         self.parameterization = parameterization
         self.train_clip = train_clip
         pruned_noise = self.PRUNED_NOISE if pruned_noise is None else pruned_noise
-        self.constants = kernels.PosteriorConstants(threshold, self.CLIP, self.EPSILON, pruned_noise or not train_clip,
-                                                    pruned_kl or not train_clip, kl)
         shape, tags = self.linear.weights_shape, dict(regularizable=False, training_only=True)
-        if parameterization == "additive":
-            self.log_sigma2 = self.add_param(log_sigma2, shape, name="log_sigma2", **tags)
-        else:
+        own = "log_sigma2" if parameterization == "additive" else "log_alpha"
+        value = log_sigma2
+        if parameterization == "multiplicative":
             value = create_param(log_sigma2, shape).get_value()
-            self.log_alpha = self.add_param(self._log_alpha_of(value), shape, name="log_alpha", **tags)
+            value = (value - np.log(self.W.get_value() ** 2 + self.EPSILON)).astype(self.W.dtype)
+        setattr(self, own, self.add_param(value, shape, name=own, **tags))
+        self.posterior = WeightPosterior(self.W, getattr(self, own), threshold, pruned_noise or not train_clip,
+                                         pruned_kl or not train_clip, kl, parameterization)
+        # As those of the posterior.
+        self.set_log_sigma2, self.get_log_sigma2 = self.posterior.set_log_sigma2, self.posterior.get_log_sigma2
+        self.set_log_alpha = self.posterior.set_log_alpha
 
-    def set_log_sigma2(self, value):
-        """Sets log sigma^2 of the weights; in the multiplicative parameterization, by means of log alpha.
-
-        Parameters
-        ----------
-        value : float or numpy array
-            for all weights, or of their shape
-        """
-        W = self.W.get_value()
-        value = np.broadcast_to(value, W.shape).astype(W.dtype)
-        if self.parameterization == "additive":
-            self.log_sigma2.set_value(value)
-        else:
-            self.log_alpha.set_value(self._log_alpha_of(value))
-
-    def get_log_sigma2(self):
-        """log sigma^2 of the weights, a numpy array of their shape."""
-        if self.parameterization == "additive":
-            return self.log_sigma2.get_value()
-        return self._log_sigma2_of(self.log_alpha.get_value())
-
-    def set_log_alpha(self, value):
-        """Sets log alpha of the weights, an array of their shape; in the additive parameterization, log sigma^2."""
-        if self.parameterization == "additive":
-            self.log_sigma2.set_value(self._log_sigma2_of(value))
-        else:
-            self.log_alpha.set_value(value.astype(self.W.dtype))
-
-    def _log_alpha_of(self, log_sigma2):
-        return (log_sigma2 - self._log_theta2()).astype(self.W.dtype)
-
-    def _log_sigma2_of(self, log_alpha):
-        return (log_alpha + self._log_theta2()).astype(self.W.dtype)
-
-    def _log_theta2(self):
-        return np.log(self.W.get_value() ** 2 + self.EPSILON)
+    @property
+    def posteriors(self):
+        """The layer's :class:`nets.layers.posterior.WeightPosterior` objects."""
+        return [self.posterior]
 
     def get_log_alpha(self):
         """log alpha, a Theano expression of the weights' shape, within [-8, 8] and finite for theta = 0 too."""
-        if self.parameterization == "multiplicative":
-            return T.clip(self.log_alpha, -self.CLIP, self.CLIP)
-        return T.clip(self.log_sigma2 - T.log(T.sqr(self.W) + self.EPSILON), -self.CLIP, self.CLIP)
+        return self.posterior.log_alpha
 
     def get_mask(self):
         """1 where a weight is kept (log alpha < threshold), 0 where it is pruned; float, of the weights' shape."""
-        return 1 - T.cast(T.ge(self.get_log_alpha(), self.constants.threshold), self.W.dtype)
+        return self.posterior.mask
 
     def effective_params(self):
-        return {self.W: self.W * self.get_mask()}
+        return {self.W: self.posterior.kept}
 
     def get_kl(self):
         """The sum of KL(q || p) over the layer's weights in nats; a Theano scalar."""
         return self.posterior.kl
 
-    @cached_property
-    def posterior(self):
-        """What training needs of the weights; made once, so that predictions and KL have one gradient in common."""
-        if self.parameterization == "multiplicative":
-            return kernels.posterior_of_log_alpha(self.W, self.get_log_alpha(), self.constants)
-        return kernels.posterior(self.W, self.log_sigma2, self.constants)
-
     def get_output_for(self, input, deterministic=False, **kwargs):
         if deterministic:
             return super().get_output_for(input, **kwargs)
-        theta = self.posterior.kept if self.train_clip else self.W
-        mean, variance = self.linear.pair(input, theta, self.posterior.variances)
-        noise = self.noise.normal(mean.shape, dtype=mean.dtype)
+        moments = self.posterior.moments
+        mean, variance = self.linear.pair(input, moments.kept if self.train_clip else self.W, moments.variances)
+        noise = self.draw_noise(input, mean)
         return kernels.sample(mean, variance, noise, self.b, self.EPSILON, self.nonlinearity)
+
+    def draw_noise(self, input, mean):
+        """Standard normal numbers of the pre-activations' shape: fresh ones for each."""
+        return self.noise.normal(mean.shape, dtype=mean.dtype)
 
 
 class SparseVDDenseLayer(SparseVDLayer):

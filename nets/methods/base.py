@@ -8,6 +8,9 @@ from lasagne.layers import get_all_params
 from nets import kernels
 from nets.layers.conv import Conv2DLayer
 from nets.layers.dense import DenseLayer
+from nets.layers.embedding import EmbeddingLayer
+from nets.layers.lstm import LSTMLayer
+from nets.layers.output import OutputLayer
 
 __all__ = ["Method", "Term", "Group", "Column", "Step"]
 
@@ -95,6 +98,21 @@ class Method:
         """A 2-d convolution."""
         return self.conv_class(incoming, num_filters, filter_size, pad=pad, W=self.initial_weights, b=Constant(0.0),
                                nonlinearity=nonlinearity, name=name)
+
+    def embedding_layer(self, incoming, num_tokens, num_units, name, **keywords):
+        """A row of weights for each word; keywords as of :class:`nets.layers.embedding.EmbeddingLayer`."""
+        return EmbeddingLayer(incoming, num_tokens, num_units, name=name, **keywords)
+
+    def lstm_layer(self, incoming, num_units, name, **keywords):
+        """An LSTM; keywords as of :class:`nets.layers.lstm.LSTMLayer`."""
+        return LSTMLayer(incoming, num_units, name=name, **keywords)
+
+    def output_layer(self, lstm, num_units, name, noise_for, **keywords):
+        """The layer behind an LSTM; keywords as of :class:`nets.layers.output.OutputLayer`.
+
+        `noise_for` says where its noise is drawn anew, if it has any: one of `nets.layers.output.SAMPLES`.
+        """
+        return OutputLayer(lstm, num_units, name=name, **keywords)
 
     def dropout(self, incoming, p):
         """What stands where the network has binary dropout of rate p; `incoming` itself is none."""

@@ -1,23 +1,32 @@
 """Sparse variational dropout: layers whose weights have a posterior, and the KL term of the objective."""
 
 import numpy as np
+import theano
 import theano.tensor as T
 from lasagne.init import Constant, GlorotUniform, Normal
-from lasagne.layers import get_all_layers
+from lasagne.layers import get_all_params
 
 from nets import kl
-from nets.layers.sparse_vd import PARAMETERIZATIONS, SparseVDConv2DLayer, SparseVDDenseLayer, SparseVDLayer
-from nets.methods.base import Method, Term
+from nets.layers.embedding import SparseVDEmbeddingLayer
+from nets.layers.lstm import SparseVDLSTMLayer
+from nets.layers.output import SparseVDOutputLayer
+from nets.layers.sparse_vd import PARAMETERIZATIONS, SparseVDConv2DLayer, SparseVDDenseLayer
+from nets.methods.base import Group, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
-from nets.sparsity import log_alphas
+from nets.sparsity import posteriors, weight_layers
+from utils.errors import UserError
 from utils.flags import Flag, number, size
 
-__all__ = ["SparseVD", "KL_TERMS"]
+__all__ = ["SparseVD", "KL_TERMS", "GROUPS"]
 
 #: What the KL term is made of: the paper's formula; that of the first version of the authors' code, where pruned
 #: weights had no share of it.
 KL_TERMS = {"paper": {}, "first-version": dict(kl=kl.first_version, pruned_kl=False)}
+#: Of networks of texts, which groups of weights have a variable of their own: the title's ending; whether each word
+#: has one; which groups of an LSTM do, behind an embedding and of one-hot tokens. As in the authors' code.
+GROUPS = {"none": ("", False, "", ""), "vocabulary": ("-Voc", True, "", "x"), "neurons": (", W+N", True, "xh", "h"),
+          "gates": (", W+G+N", True, "xhg", "hg")}
 
 
 class SparseVD(Method):
@@ -25,7 +34,8 @@ class SparseVD(Method):
 
     References
     ----------
-    Molchanov, Ashukha, Vetrov (2017), sections 4 and 5.
+    Molchanov, Ashukha, Vetrov (2017), sections 4 and 5. Chirkova, Lobacheva, Vetrov (2018), Bayesian compression for
+    natural language processing: networks of texts, and groups.
     """
 
     name = "sparse-vd"
@@ -46,11 +56,18 @@ class SparseVD(Method):
         Flag("parameterization", "additive", "what is trained of the weights' noise: log sigma^2 as in the paper, or "
                                              "log alpha", choices=PARAMETERIZATIONS, in_tables=False),
         Flag("train_clip", True),
+        # The title names it.
+        Flag("structure", "none", "of networks of texts: which groups of weights have a variable of their own that is "
+                               "pruned as weights are; neurons includes the vocabulary of classifiers, gates neurons",
+             choices=tuple(GROUPS), in_tables=False),
+        Flag("noise_rate", 1.0, "a factor on the learning rate for log sigma^2; with Adam, 2 is as if log sigma were "
+                                "trained", size),
     )
 
     @property
     def title(self):
-        return "SparseVD" + (", multiplicative noise" if self.parameterization == "multiplicative" else "")
+        noise = ", multiplicative noise" if self.parameterization == "multiplicative" else ""
+        return f"SparseVD{GROUPS[self.structure][0]}{noise}"
 
     def _posterior(self):
         return dict(threshold=self.threshold, train_clip=self.train_clip, log_sigma2=Constant(self.log_sigma2),
@@ -64,26 +81,55 @@ class SparseVD(Method):
         return SparseVDConv2DLayer(incoming, num_filters, filter_size, pad=pad, W=GlorotUniform(),
                                    nonlinearity=nonlinearity, name=name, **self._posterior())
 
+    def _sampled(self):
+        """What layers have whose weights are drawn: nothing is masked in training."""
+        if self.parameterization != "additive":
+            raise UserError("networks of texts have additive noise: leave --parameterization out")
+        return dict(log_sigma2=Constant(self.log_sigma2), posterior=dict(threshold=self.threshold, **self._kl()))
+
+    def _kl(self):
+        return {name: value for name, value in KL_TERMS[self.kl].items() if name == "kl"}
+
+    def embedding_layer(self, incoming, num_tokens, num_units, name, **keywords):
+        return SparseVDEmbeddingLayer(incoming, num_tokens, num_units, name=name, group=GROUPS[self.structure][1],
+                                      **self._sampled(), **keywords)
+
+    def lstm_layer(self, incoming, num_units, name, **keywords):
+        groups = GROUPS[self.structure][3 if keywords.get("num_inputs") else 2]
+        return SparseVDLSTMLayer(incoming, num_units, name=name, groups=groups, **self._sampled(), **keywords)
+
+    def output_layer(self, lstm, num_units, name, noise_for, **keywords):
+        return SparseVDOutputLayer(lstm, num_units, name=name, noise_for=noise_for, scale=lstm.z_h,
+                                   log_sigma2=Constant(self.log_sigma2), threshold=self.threshold, **self._kl(),
+                                   **keywords)
+
     def start(self, net, missing, given):
         if not missing and "log_sigma2" not in given:
             return ", noise from there too"
         from_weights = None if "log_sigma2" in given else self.log_sigma2_from_weights
         value = self.log_sigma2 if from_weights is None else from_weights
-        for layer in _layers(net):
-            layer.set_log_sigma2(value)
+        for posterior in posteriors(net):
+            posterior.set_log_sigma2(value)
         return f", log sigma^2 = {value:g}"
 
     def terms(self, net):
+        if self.structure != "none" and not any(isinstance(layer, SparseVDLSTMLayer) for layer in weight_layers(net)):
+            raise UserError("--structure is of networks of texts: leave it out")
         warm_up = self.warm_up if self.kl_warm_up else ConstantSchedule(1.0)
-        divergence = T.as_tensor_variable(sum(layer.get_kl() for layer in _layers(net)))
+        divergence = T.as_tensor_variable(sum(posterior.kl for posterior in posteriors(net)))
         return [Term("kl", "KL", divergence, lambda epoch: self.kl_weight * warm_up(epoch))]
+
+    def groups(self, net):
+        if self.noise_rate == 1:
+            return super().groups(net)
+        noise = [posterior.noise for posterior in posteriors(net)]
+        return [Group([param for param in get_all_params(net, trainable=True) if param not in noise]),
+                Group(noise, self.noise_rate)]
 
     def finish(self, net):
         if self.final_threshold is None:
             return
-        for layer, log_alpha in zip(_layers(net), log_alphas(net).values()):
-            layer.W.set_value(np.where(log_alpha < self.final_threshold, layer.W.get_value(), 0).astype(layer.W.dtype))
-
-
-def _layers(net):
-    return [layer for layer in get_all_layers(net) if isinstance(layer, SparseVDLayer)]
+        found = posteriors(net)
+        for posterior, log_alpha in zip(found, theano.function([], [own.log_alpha for own in found])()):
+            theta = posterior.theta.get_value()
+            posterior.theta.set_value(np.where(log_alpha < self.final_threshold, theta, 0).astype(theta.dtype))

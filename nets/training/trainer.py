@@ -17,7 +17,7 @@ from utils.threads import FairShare
 
 __all__ = ["Predictor", "Trainer", "seed_generators"]
 
-EVALUATION_BATCH = 250
+EVALUATION_BATCH = 250      # of examples whose order does not matter
 
 
 def seed_generators(seed):
@@ -42,18 +42,32 @@ class Predictor:
         self.net = net
         self.task = task
         self._effective = EffectiveParams(net)
+        self._effective.update()
         inputs, targets = _variables(net, task)
         output = get_output(net, inputs, deterministic=True, effective=self._effective.variables)
         self._evaluate = theano.function([inputs, targets], task.sums(output, targets))
+        self._streams = [layer for layer in get_all_layers(net) if getattr(layer, "streams", None)]
 
     def evaluate(self, split):
         """The task's evaluation, such as :class:`nets.tasks.Evaluation`, of a split of a data set."""
         self._effective.update()
+        self._reset()
+        batch = self._streams[0].streams if self._streams else EVALUATION_BATCH
         sums = np.zeros(self.task.NUM_SUMS)
-        for start in range(0, len(split.inputs), EVALUATION_BATCH):
-            part = slice(start, start + EVALUATION_BATCH)
+        for start in range(0, len(split.inputs), batch):
+            part = slice(start, start + batch)
             sums += [float(value) for value in self._evaluate(split.inputs[part], split.targets[part])]
-        return self.task.evaluation(sums, len(split.inputs))
+        return self.task.evaluation(sums, self.task.number(split.targets))
+
+    def _reset(self):
+        """States that go on from batch to batch begin anew."""
+        for layer in self._streams:
+            layer.reset()
+
+    @property
+    def parts(self):
+        """What a recurrent network kept of its parts at the last test pass or count: see :mod:`nets.structure`."""
+        return self._effective.parts
 
     def count_layers(self):
         """A :class:`utils.compression.LayerSparsity` for each layer with weights."""
@@ -62,6 +76,11 @@ class Predictor:
     def weights(self):
         """The trained parameters, unpruned: {"layer.param": array}, theta as W."""
         return {name: variable.get_value() for name, variable in named_params(self.net).items()}
+
+    def set_weights(self, arrays):
+        """Sets what `weights` gave."""
+        for name, variable in named_params(self.net).items():
+            variable.set_value(arrays[name])
 
     def pruned_weights(self):
         """The weights and biases of the dense net that predicts as this one does: {"layer.W": array, ...}."""
@@ -78,9 +97,11 @@ class Trainer(Predictor):
     method : :class:`nets.methods.base.Method`
         that its layers are of
     num_examples : int
-        the size of the training set, N in the objective
+        the size of the training set, N in the objective; of a language model, the number of its predictions
     l2 : float
         the weight of the sum of squared weights, which is added to the mean of -log p(y | x)
+    clip : float or None
+        the largest norm of the gradient to all parameters of the loss an example; longer ones are shortened to it
     task : see :mod:`nets.tasks`
     lesson : see :mod:`nets.tasks`
         what is minimized in training, if it is another than the task; reports like it
@@ -91,7 +112,7 @@ class Trainer(Predictor):
     weight of the KL term).
     """
 
-    def __init__(self, net, method, num_examples, l2=0.0, task=Classification(), lesson=None):
+    def __init__(self, net, method, num_examples, l2=0.0, task=Classification(), lesson=None, clip=None):
         super().__init__(net, task)
         lesson = lesson or task
         self.method = method
@@ -109,10 +130,14 @@ class Trainer(Predictor):
         for term, weight in zip(self.terms, self._term_weights):
             loss += weight * term.value
 
-        updates = OrderedDict()
-        for number, group in enumerate(method.groups(net)):
+        updates, groups = OrderedDict(), method.groups(net)
+        gradients = T.grad(loss, [param for group in groups for param in group.params])
+        if clip:
+            gradients = lasagne.updates.total_norm_constraint(gradients, np.float32(clip * num_examples))
+        for number, group in enumerate(groups):
+            own, gradients = gradients[:len(group.params)], gradients[len(group.params):]
             rate = self._learning_rate if group.factor == 1 else self._learning_rate * np.float32(group.factor)
-            updates.update(method.optimizer(T.grad(loss, group.params), group.params, rate, number, num_examples))
+            updates.update(method.optimizer(own, group.params, rate, number, num_examples))
         updates.update(method.step_updates(net, updates))
         # Sums over an epoch. They stay on the device; one fetch an epoch.
         sums = [*lesson.sums(noisy, targets), *(term.value for term in self.terms)]
@@ -146,13 +171,14 @@ class Trainer(Predictor):
         for variable, weight in zip(self._term_weights, term_weights, strict=True):
             variable.set_value(np.float32(weight))
         self._totals.set_value(np.zeros_like(self._totals.get_value()))
+        self._reset()
         num_batches = num_examples = 0
         for inputs, targets in batches:
             if before_step:
                 before_step()
             self._train(inputs, targets)
             self._threads.adapt()
-            num_batches, num_examples = num_batches + 1, num_examples + len(inputs)
+            num_batches, num_examples = num_batches + 1, num_examples + self.task.number(targets)
             if progress:
                 progress.update()
         totals = self._totals.get_value()
@@ -175,5 +201,4 @@ class Trainer(Predictor):
 
 def _variables(net, task):
     """Theano variables for a batch of the network's inputs and of their targets."""
-    shape = get_all_layers(net)[0].shape
-    return T.TensorType(theano.config.floatX, (False,) * len(shape))("inputs"), task.targets()
+    return get_all_layers(net)[0].input_var.type("inputs"), task.targets()

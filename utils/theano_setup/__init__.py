@@ -237,6 +237,9 @@ def _import_theano(flags):
             text = " ".join(str(error).split())
             raise UserError(f"Theano does not start, check THEANO_FLAGS and theanorc: {text}") from error
 
+    # Its C code does not compile for Python 3.11, with an error that Theano does not expect; without it, scan's loop is
+    # Theano's own in Python.
+    sys.modules["theano.scan_module.scan_perform_ext"] = None
     compilation.once()
     compilation.in_blocks()
     if _available_cores() > 1:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import data
 import samples
 import scripts
 from data.dataset import Split
@@ -31,7 +32,7 @@ def train(compiled, digits, tmp_path, monkeypatch):
     def picture(history, path, **keywords):
         with files.atomic_write(path) as file:
             file.write(b"picture")
-    monkeypatch.setattr(experiment.data, "load", lambda *arguments: few)
+    monkeypatch.setattr(data, "load", lambda *arguments: few)
     monkeypatch.setattr(experiment, "Trainer", lambda *arguments, **keywords: compiled)
     monkeypatch.setattr(plots, "draw_curves", picture)
     monkeypatch.chdir(tmp_path)

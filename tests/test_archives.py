@@ -44,7 +44,8 @@ def test_files_are_taken_out_of_a_folder_of_an_archive(mode):
 
 
 @pytest.mark.parametrize("packed", [b"", b"\x1f\x8b\x08", b"no archive" * 100, tar("elsewhere", {"a": b"1"}),
-                                    tar("folder", {"b": b"1"}), tar("folder", {"a/b": b"1"})])
+                                    tar("folder", {"b": b"1"}), tar("folder", {"a/b": b"1"})],
+                         ids=["empty", "cut", "none", "other folder", "other file", "deeper"])
 def test_an_archive_without_the_files_is_refused_by_name(packed):
     with pytest.raises(UserError, match="some-file"):
         archives.untar(packed, "folder", ("a",), "some-file")

@@ -62,6 +62,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker("compiles")
 
 
+def pytest_make_parametrize_id(val, argname):
+    """No bytes in names: those of archives have the time in them, and processes must agree on the names of tests."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def float64():
     """Networks that the test builds have float64 parameters."""

@@ -4,10 +4,10 @@ import theano.tensor as T
 from lasagne.init import Constant, Uniform
 
 from nets.layers.noise import layer_noise
-from nets.layers.posterior import add_posterior
+from nets.layers.posterior import add_group, add_posterior
 from nets.layers.weighted import WeightedLayer
 
-__all__ = ["EmbeddingLayer", "SparseVDEmbeddingLayer", "rows"]
+__all__ = ["EmbeddingLayer", "SparseVDEmbeddingLayer", "of_sequence", "rows"]
 
 
 def rows(W, tokens):
@@ -72,10 +72,9 @@ class SparseVDEmbeddingLayer(EmbeddingLayer):
                  posterior=(), noise=None, **kwargs):
         self.noise = noise or layer_noise(kwargs.get("name"))
         super().__init__(incoming, num_tokens, num_units, W, **kwargs)
-        self.posterior, self.z = add_posterior(self, self.W, log_sigma2, **dict(posterior)), None
-        if group:
-            mean = self.add_param(Constant(1.0), (num_tokens,), name="z", regularizable=False, training_only=True)
-            self.z = add_posterior(self, mean, log_sigma2, **dict(posterior))
+        posterior = dict(posterior)
+        self.posterior = add_posterior(self, self.W, log_sigma2, **posterior)
+        self.z = add_group(self, "z", num_tokens, log_sigma2, **posterior) if group else None
 
     @property
     def posteriors(self):

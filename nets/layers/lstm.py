@@ -10,7 +10,7 @@ from lasagne.layers import MergeLayer
 from nets import kernels
 from nets.layers.embedding import of_sequence, rows
 from nets.layers.noise import layer_noise
-from nets.layers.posterior import add_posterior
+from nets.layers.posterior import add_group, add_posterior
 from nets.layers.weighted import WeightedLayer
 
 __all__ = ["LSTMLayer", "SparseVDLSTMLayer", "GATES"]
@@ -169,12 +169,8 @@ class SparseVDLSTMLayer(LSTMLayer):
         self.posterior_h = add_posterior(self, self.W_h, log_sigma2, **posterior)
         inputs, wide = self.W_x.get_value(borrow=True).shape
         self.z_x, self.z_h, self.z_g = (
-            self._add_group(name, length, log_sigma2, posterior) if name in groups else None
+            add_group(self, f"z_{name}", length, log_sigma2, **posterior) if name in groups else None
             for name, length in (("x", inputs), ("h", num_units), ("g", wide)))
-
-    def _add_group(self, name, length, log_sigma2, posterior):
-        mean = self.add_param(Constant(1.0), (length,), name=f"z_{name}", regularizable=False, training_only=True)
-        return add_posterior(self, mean, log_sigma2, **posterior)
 
     @property
     def posteriors(self):

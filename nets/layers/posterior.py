@@ -7,10 +7,11 @@ from functools import cached_property
 
 import numpy as np
 import theano.tensor as T
+from lasagne.init import Constant
 
 from nets import kernels, kl
 
-__all__ = ["WeightPosterior", "add_posterior", "PARAMETERIZATIONS"]
+__all__ = ["WeightPosterior", "add_group", "add_posterior", "PARAMETERIZATIONS"]
 
 PARAMETERIZATIONS = ("additive", "multiplicative")
 
@@ -140,3 +141,12 @@ def add_posterior(layer, theta, log_sigma2, **kwargs):
     noise = layer.add_param(log_sigma2, theta.get_value(borrow=True).shape, name=f"{name}_log_sigma2",
                             regularizable=False, training_only=True)
     return WeightPosterior(theta, noise, **kwargs)
+
+
+def add_group(layer, name, length, log_sigma2, **kwargs):
+    """The :class:`WeightPosterior` of a variable for each of `length` groups of weights, whose means start at 1.
+
+    It is the layer's parameter `name`, which predictions do without; other parameters as in :func:`add_posterior`.
+    """
+    mean = layer.add_param(Constant(1.0), (length,), name=name, regularizable=False, training_only=True)
+    return add_posterior(layer, mean, log_sigma2, **kwargs)

@@ -7,7 +7,6 @@ That is the parameterization of the paper, by additive noise. The one that it re
 theta and log alpha (`log_alpha`) and is there to compare with.
 """
 
-import numpy as np
 from lasagne.init import Constant, GlorotUniform, Normal
 from lasagne.nonlinearities import rectify
 from lasagne.utils import create_param
@@ -81,13 +80,12 @@ class SparseVDLayer(LinearLayer):
         pruned_noise = self.PRUNED_NOISE if pruned_noise is None else pruned_noise
         shape, tags = self.linear.weights_shape, dict(regularizable=False, training_only=True)
         own = "log_sigma2" if parameterization == "additive" else "log_alpha"
-        value = log_sigma2
-        if parameterization == "multiplicative":
-            value = create_param(log_sigma2, shape).get_value()
-            value = (value - np.log(self.W.get_value() ** 2 + self.EPSILON)).astype(self.W.dtype)
+        value = log_sigma2 if parameterization == "additive" else create_param(log_sigma2, shape).get_value()
         setattr(self, own, self.add_param(value, shape, name=own, **tags))
         self.posterior = WeightPosterior(self.W, getattr(self, own), threshold, pruned_noise or not train_clip,
                                          pruned_kl or not train_clip, kl, parameterization)
+        if parameterization == "multiplicative":
+            self.posterior.set_log_sigma2(value)
         # As those of the posterior.
         self.set_log_sigma2, self.get_log_sigma2 = self.posterior.set_log_sigma2, self.posterior.get_log_sigma2
         self.set_log_alpha = self.posterior.set_log_alpha

@@ -7,7 +7,7 @@ from typing import Callable
 from data import ag_news, bible, cifar, digits, imdb, made_up, mnist, penn_treebank, preprocessing as _preprocessing
 from data import reviews
 from data.augmentation import PadCropFlip
-from data.dataset import Dataset, Split, split_for_validation, with_random_labels
+from data.dataset import Dataset, Split, split_for_validation, titled, with_random_labels
 from data.download import data_folder
 from data.preprocessing import PREPROCESSINGS
 from data.texts import LENGTH, VOCABULARY, Documents, LineWords, Text
@@ -117,8 +117,7 @@ def load(name, data_dir=None, preprocessing=None, random_labels=None, variant=No
     spec = DATASETS[name]
     transform = _preprocessing.fit(preprocessing or spec.preprocessing, raw.train.inputs,
                                    os.path.join(data_folder(data_dir), "cache"))
-    return Dataset.of(raw, transform, id=name, name=f"{name} ({', '.join(remarks)})" if remarks else name,
-                      augmentation=spec.augmentation)
+    return Dataset.of(raw, transform, id=name, name=titled(name, remarks), augmentation=spec.augmentation)
 
 
 def load_raw(name, data_dir=None, random_labels=None, variant=None, validation=None):

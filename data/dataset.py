@@ -9,7 +9,7 @@ import numpy as np
 
 from utils.errors import UserError
 
-__all__ = ["Split", "Raw", "Dataset", "with_random_labels", "split_for_validation", "fingerprint"]
+__all__ = ["Split", "Raw", "Dataset", "with_random_labels", "split_for_validation", "fingerprint", "titled"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,11 @@ def split_for_validation(raw, count):
     if count >= len(inputs):
         raise UserError(f"--validation {count} leaves none of the {len(inputs)} training images")
     return raw._replace(train=Split(inputs[:-count], targets[:-count]), test=Split(inputs[-count:], targets[-count:]))
+
+
+def titled(name, remarks):
+    """A data set's name as it stands in tables: "mnist (random labels)"."""
+    return f"{name} ({', '.join(remarks)})" if remarks else name
 
 
 def fingerprint(*arrays):

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from data.dataset import Split, fingerprint
+from data.dataset import Split, fingerprint, titled
 from utils.errors import UserError
 
 __all__ = ["Text", "Documents", "RawText", "RawDocuments", "LineWords", "shuffled", "UNKNOWN", "SPECIAL",
@@ -96,7 +96,7 @@ class Text:
             remarks.append(_vocabulary_remark(vocabulary))
         if part is not None and part < 1:
             remarks.append(_share(part))
-        return cls(id, _titled(name, remarks), *arrays, tuple(known), fingerprint(*arrays, _as_array(known)))
+        return cls(id, titled(name, remarks), *arrays, tuple(known), fingerprint(*arrays, _as_array(known)))
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Documents:
             remarks.append(f"{length} tokens")
         tokens = (*SPECIAL, *known)
         arrays = [array for split in splits for array in (split.inputs, split.targets)]
-        return cls(id, _titled(name, remarks), *splits, tokens, raw.num_classes,
+        return cls(id, titled(name, remarks), *splits, tokens, raw.num_classes,
                    fingerprint(*arrays, _as_array(tokens)))
 
 
@@ -224,10 +224,6 @@ def _as_array(tokens):
 
 def _vocabulary_remark(vocabulary):
     return "whole vocabulary" if vocabulary is None else f"vocabulary {vocabulary}"
-
-
-def _titled(name, remarks):
-    return f"{name} ({', '.join(remarks)})" if remarks else name
 
 
 def _share(part):

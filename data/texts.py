@@ -15,7 +15,7 @@ from data.dataset import Split, fingerprint, titled
 from utils.errors import UserError
 
 __all__ = ["Text", "Documents", "RawText", "RawDocuments", "LineWords", "shuffled", "UNKNOWN", "SPECIAL",
-           "VOCABULARY", "LENGTH"]
+           "VOCABULARY", "LENGTH", "WORD"]
 
 #: What stands for tokens without an id of their own; Penn Treebank has it already.
 UNKNOWN = "<unk>"
@@ -25,6 +25,8 @@ PADDING_ID, START_ID, UNKNOWN_ID = range(3)
 _LEFT_OUT = -1
 #: Words and tokens of documents, as the authors have them for IMDB.
 VOCABULARY, LENGTH = 20000, 200
+#: What a word of documents is.
+WORD = r"\w+"
 #: What ends a line, in texts of words.
 END_OF_LINE = "<eos>"
 
@@ -142,7 +144,7 @@ class Documents:
                 raise UserError(f"{name} has no {title} documents")
         # Numbers in the words' place: as strings, those of the larger data sets take a gigabyte.
         numbers = {}
-        train, valid, test = ([np.array([numbers.setdefault(word, len(numbers)) for word in re.findall(r"\w+", text)],
+        train, valid, test = ([np.array([numbers.setdefault(word, len(numbers)) for word in re.findall(WORD, text)],
                                         np.int32) for text in split.inputs] for split in raw[:3])
         words = list(numbers)
         counts, num_holders = (np.bincount(np.concatenate(found), minlength=len(words))
@@ -173,11 +175,11 @@ class LineWords:
     """
 
     def __init__(self, pattern=r"\S+"):
-        self._pattern = re.compile(pattern)
+        self.pattern = pattern
 
     def __call__(self, text):
         return [word for line in text.removesuffix("\n").split("\n")
-                for word in (*self._pattern.findall(line), END_OF_LINE)]
+                for word in (*re.findall(self.pattern, line), END_OF_LINE)]
 
 
 def shuffled(texts, labels, cuts, seed=0):

@@ -5,9 +5,11 @@
     python experiments/compress.py results/RUN --c net.c --onnx net.onnx --torch state.safetensors
     python experiments/compress.py results/RUN --predict digit.png  classifies a picture, drawn on white or on black
     python experiments/compress.py network.safetensors --predict digit.png
+    python experiments/compress.py results/RUN --predict "In the beginning"    of texts: writes on, or classifies
 
 Needs the packages of requirements-export.txt. Without --values, the smallest file is taken whose error on the last
-training images is no higher than that of the network itself (by over 0.02 points); the test set only reports.
+training images, or the validation documents, is no higher than that of the network itself (by over 0.02 points; of
+language models, 0.005 bits); the test set only reports.
 """
 
 import gzip
@@ -18,23 +20,30 @@ import _setup  # noqa: F401  must come first
 import numpy as np
 from tabulate import tabulate
 
+import data
+from data.sequences import Streams
 from experiments.common import status
 from experiments.common.finished import FinishedRun
 from utils import files, tables
 from utils.errors import UserError
-from utils.export import compact, container, load
+from utils.export import TextNetwork, compact, container, load
 from utils.export.c_file import write_c
 from utils.export.coding import VALUES
 from utils.export.onnx import write_onnx
 from utils.export.picture import read_picture
+from utils.export.texts import compact_text
 from utils.export.torch_state import write_state
 
 #: Names of the classes; other data sets have numbers.
 CLASSES = {
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    "fashion-mnist": ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")}
-#: Training images that `choose` looks at, and errors among 100 that a smaller file may bring.
-HELD_OUT, ALLOWED = 10000, 0.02
+    "fashion-mnist": ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"),
+    "reviews": ("negative", "positive"), "imdb": ("negative", "positive"),
+    "ag-news": ("world", "sports", "business", "science and technology")}
+#: Training images that `choose` looks at, and errors among 100, or bits a token, that a smaller file may bring.
+HELD_OUT, ALLOWED, ALLOWED_BITS = 10000, 0.02, 0.005
+#: Documents or tokens whose predictions are compared; tokens that `--predict` writes.
+COMPARED, WRITTEN = 10000, 300
 #: Images whose two best classes are closer than this may change their class by rounding.
 CLOSE = 1e-5
 
@@ -44,13 +53,14 @@ def main():
     add = parser.add_argument
     add("run", metavar="RUN", help="the folder of a finished run, with its weights_pruned.npz; or a file made of one")
     add("--values", choices=VALUES, help="how numbers are kept: as they are, or shared values of 4 to 8 bits (default: "
-                                         "the smallest that is as good on training images)")
+                                         "the smallest that is as good on training images, or on validation texts)")
     add("--output", metavar="FILE", help="the file (default: RUN/network.safetensors)")
     add("--c", metavar="FILE", help="write a C file, too")
     add("--onnx", metavar="FILE", help="write an ONNX model, too")
     add("--torch", metavar="FILE",
         help="write PyTorch's state_dict of the network before compaction, too, as safetensors")
-    add("--predict", metavar="IMAGE", help="classify a picture")
+    add("--predict", metavar="IMAGE", help="classify a picture; of networks of texts, classify this text, or write on "
+                                           "from it")
     add("--data-dir", metavar="FOLDER",
         help="where data sets lie and are downloaded to (default: $SPARSEVD_DATA, or data/downloads)")
     args = parser.parse_args()
@@ -59,6 +69,8 @@ def main():
             raise UserError(f"{args.run} is a file, compressed already: --values, --output and --torch take a run's "
                             "folder")
         network, title = load(args.run), os.path.basename(args.run)
+        if isinstance(network, TextNetwork):
+            refuse_other_formats(args)
     else:
         network, title = compress(args)
     if args.c:
@@ -68,74 +80,179 @@ def main():
         write_onnx(network, args.onnx)
         print(f"Written: {args.onnx}, {os.path.getsize(args.onnx):,} bytes")
     if args.predict:
-        probabilities = network.predict(read_picture(args.predict, network.input_shape)[np.newaxis])[0]
-        best = [f"{network.classes[number]} ({100 * probabilities[number]:.1f} %)" for number in
-                np.argsort(-probabilities)[:3]]
-        print(f"{args.predict}: {best[0]}, then {', '.join(best[1:])}")
+        print(predicted(network, args.predict))
 
 
 def compress(args):
     """Writes the file of a run and prints the tables; returns the network as it is in the file, and its title."""
     run = FinishedRun(args.run)
+    if run.task:
+        refuse_other_formats(args)
+    forms = (Texts if run.task else Images)(run, args.data_dir)
     title = f"{run.title}, {run.summary['method_title']}, {run.summary['dataset_title']}"
-    dense = run.exported(args.data_dir, CLASSES.get(run.summary["dataset"], ()))
-    raw = run.raw_dataset(args.data_dir)
-    found = compact(dense)
     if args.torch:
-        write_state(dense, args.torch)
+        write_state(forms.dense, args.torch)
         print(f"Written: {args.torch}, {os.path.getsize(args.torch):,} bytes")
-    values = args.values or choose(found.network, raw.train)
-    content = container.dumps(found.network, values)
+    values = args.values or choose(forms)
+    content = container.dumps(forms.compacted, values)
     path = args.output or os.path.join(args.run, "network.safetensors")
     with files.atomic_write(path) as file:
         file.write(content)
     network = load(path)
-    plain = b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in dense.arrays.values())
-    outputs = {"dense": dense.predict(raw.test.inputs), "compact": found.network.predict(raw.test.inputs),
-               "sparse": found.network.predict(raw.test.inputs, sparse=True), "file": network.predict(raw.test.inputs)}
-    errors = {name: 100 * float(np.mean(output.argmax(axis=1) != raw.test.targets)) for name, output in outputs.items()}
-    rows = [("dense, pruned weights 0, float32", len(plain), errors["dense"]),
-            ("the same, gzipped", len(gzip.compress(plain, 9, mtime=0)), errors["dense"]),
-            ("compacted, float32", 4 * sum(array.size for array in found.network.arrays.values()), errors["compact"]),
-            ("compacted, sparse (CSR) in memory", _csr_bytes(found.network), errors["sparse"]),
-            (f"{os.path.basename(path)}, {_title(values)}", len(content), errors["file"])]
+    plain = b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in forms.dense.arrays.values())
+    scores = {name: forms.score(name, *form) for name, form in {**forms.forms, "file": (network,)}.items()}
+    rows = [("dense, pruned weights 0, float32", len(plain), scores["dense"]),
+            ("the same, gzipped", len(gzip.compress(plain, 9, mtime=0)), scores["dense"]),
+            ("compacted, float32", 4 * sum(array.size for array in forms.compacted.arrays.values()), scores["compact"])]
+    if "sparse" in scores:
+        rows.append(("compacted, sparse (CSR) in memory", _csr_bytes(forms.compacted), scores["sparse"]))
+    rows.append((f"{os.path.basename(path)}, {_title(values)}", len(content), scores["file"]))
     print(f"\n{title}, error of the run {run.summary['test_error_percent']:.2f} %\n")
-    print(tabulate([(name, f"{size:,}", f"{len(plain) / size:.1f}x", f"{error:.2f}") for name, size, error in rows],
-                   ("Form", "Bytes", "Smaller", "Error %"), colalign=("left", "right", "right", "right"),
-                   disable_numparse=True))
+    print(tabulate([(name, f"{size:,}", f"{len(plain) / size:.1f}x", *score) for name, size, score in rows],
+                   ("Form", "Bytes", "Smaller", *forms.headers), disable_numparse=True,
+                   colalign=("left", *["right"] * (2 + len(forms.headers)))))
     compression = run.summary["compression"]
     print(f"\nWeights kept: {sum(run.summary['nonzero'].values()):,} of {sum(run.summary['weights'].values()):,}, "
           f"the paper's compression {'all pruned' if compression is None else tables.format_compression(compression)}")
-    print(f"Units: {'-'.join(map(str, found.units_before))}, left {'-'.join(map(str, found.units))}")
-    print(f"Multiplications an image: {dense.multiplications():,}, compacted {found.network.multiplications():,}, "
-          f"sparse {found.network.multiplications(sparse=True):,}")
-    for name in ("compact", "sparse"):
-        print(f"Dense and {name}: {difference(outputs['dense'], outputs[name])}")
+    for line in forms.remarks(network):
+        print(line)
     print(f"\nWritten: {path}, {len(content):,} bytes")
     return network, title
 
 
-def choose(network, train):
-    """The value of `VALUES` that makes the smallest file as good as the network, on the last training images."""
-    inputs, targets = train.inputs[-HELD_OUT:], train.targets[-HELD_OUT:]
+class Images:
+    """A run on images: the network before and after compaction, and how good its forms are.
 
-    def error(network):
-        return 100 * np.mean(network.predict(inputs).argmax(axis=1) != targets)
-    most = error(network) + ALLOWED
-    contents = sorted(((container.dumps(network, values), values) for values in VALUES), key=lambda item: len(item[0]))
+    `forms` : {name: what `score` takes beside it}; `headers` : of what `score` gives.
+    """
+
+    headers = ("Error %",)
+    #: What `loss` may grow by in a smaller file: errors among 100.
+    allowed = ALLOWED
+
+    def __init__(self, run, data_dir):
+        self.dense = run.exported(data_dir, CLASSES.get(run.summary["dataset"], ()))
+        raw = run.raw_dataset(data_dir)
+        self._train, self._test = raw.train, raw.test
+        self._compacted = compact(self.dense)
+        self.compacted = self._compacted.network
+        self.forms = {"dense": (self.dense,), "compact": (self.compacted,), "sparse": (self.compacted, True)}
+        self._outputs = {}
+
+    def loss(self, network):
+        """The percentage of errors on the last training images."""
+        return _wrong_percent(network.predict(self._train.inputs[-HELD_OUT:]), self._train.targets[-HELD_OUT:])
+
+    def score(self, name, network, sparse=False):
+        """Cells of a table: the error on the test set."""
+        self._outputs[name] = output = network.predict(self._test.inputs, sparse=sparse)
+        return [f"{_wrong_percent(output, self._test.targets):.2f}"]
+
+    def remarks(self, network):
+        """Lines on what is left, and on how far predictions are apart."""
+        found, dense = self._compacted, self.dense
+        return [f"Units: {'-'.join(map(str, found.units_before))}, left {'-'.join(map(str, found.units))}",
+                f"Multiplications an image: {dense.multiplications():,}, compacted "
+                f"{self.compacted.multiplications():,}, sparse {self.compacted.multiplications(sparse=True):,}",
+                *(f"Dense and {name}: {difference(self._outputs['dense'], self._outputs[name])}"
+                  for name in ("compact", "sparse"))]
+
+
+class Texts:
+    """The same of a run on a text or documents."""
+
+    def __init__(self, run, data_dir):
+        self._data_dir, self._streams = data_dir, run.settings["training"]["batch_size"]
+        self._examples = run.texts(data_dir)
+        self.dense = run.exported_texts(self._examples, CLASSES.get(run.summary["dataset"], ()))
+        self.compacted = compact_text(self.dense)
+        self.forms = {"dense": (self.dense,), "compact": (self.compacted,)}
+        self._documents = self.dense.task == "documents"
+        self.allowed = ALLOWED if self._documents else ALLOWED_BITS
+        self.headers = ("Error %",) if self._documents else ("Error %", "Bits a token")
+        self._valid, self._test = (self._in_order(split) for split in (self._examples.valid, self._examples.test))
+
+    def _in_order(self, split):
+        """Inputs and targets; of streams, one row for each."""
+        if not isinstance(split, Streams):
+            return split.inputs, split.targets
+        return [np.concatenate(part, axis=1) for part in zip(*split.batches(self._streams, None))]
+
+    def loss(self, network):
+        """The percentage of errors on validation documents, or bits a token of the validation text."""
+        nll, error = network.evaluate(*self._known(network, self._valid))
+        return error if self._documents else nll / np.log(2)
+
+    def score(self, name, network):
+        """Cells of a table: the error on the test documents or text, and bits a token of a text."""
+        nll, error = network.evaluate(*self._known(network, self._test))
+        return [f"{error:.2f}"] + ([] if self._documents else [f"{nll / np.log(2):.4f}"])
+
+    def remarks(self, network):
+        """Lines on what is left, and on how far predictions are apart."""
+        before, left = ({**network.units, "gates": network.gates} for network in (self.dense, self.compacted))
+        documents, tokens = self._documents, self._known(self.dense, self._test)[0]
+        few = tokens[:COMPARED] if documents else tokens[:, :max(1, COMPARED // len(tokens))]
+        one, other = (found.probabilities(self._known(found, (few, None))[0]).reshape(-1, before["outputs"])
+                      for found in (self.dense, self.compacted))
+        names = ("words", "dimensions", "neurons", "gates") if documents else ("neurons", "gates")
+        found = ["Left: " + ", ".join(f"{left[name]:,} of {before[name]:,} {name}" for name in names),
+                 f"Multiplications a token: {self.dense.multiplications():,}, compacted "
+                 f"{self.compacted.multiplications():,}, sparse {self.compacted.multiplications(sparse=True):,}",
+                 f"Dense and compact: {difference(one, other, 'documents' if documents else 'tokens')}"]
+        if documents:
+            raw = data.DOCUMENTS[self._examples.id](self._data_dir).test
+            error = _wrong_percent(network.predict(raw.inputs), raw.targets)
+            found.append(f"From their texts, where rare words are unknown ones, the file has {error:.2f} % of the test "
+                         "documents wrong")
+        return found
+
+    def _known(self, network, split):
+        """The same by the network's ids."""
+        inputs, targets = split
+        return network.ids(self._examples.vocabulary)[inputs], targets
+
+
+def choose(forms):
+    """The value of `VALUES` that makes the smallest file as good as the network by the forms' `loss`."""
+    most = forms.loss(forms.compacted) + forms.allowed
+    contents = sorted(((container.dumps(forms.compacted, values), values) for values in VALUES),
+                      key=lambda item: len(item[0]))
     for content, values in contents:
-        if error(container.loads(content)) <= most:
+        if forms.loss(container.loads(content)) <= most:
             return values
     return "float32"
 
 
-def difference(one, other):
-    """How far two arrays of probabilities are apart, as text."""
+def predicted(network, source):
+    """What a network says of a picture, or of a text, as text."""
+    if not isinstance(network, TextNetwork):
+        output = network.predict(read_picture(source, network.input_shape)[np.newaxis])[0]
+    elif network.task == "documents":
+        output = network.predict([source])[0]
+    else:
+        return source + (" " if network.task == "words" else "") + network.generate(WRITTEN, source)
+    best = [f"{network.classes[number]} ({100 * output[number]:.1f} %)" for number in np.argsort(-output)[:3]]
+    return f"{source}: {best[0]}, then {', '.join(best[1:])}"
+
+
+def refuse_other_formats(args):
+    """`UserError` if what is asked for is made of networks of images alone."""
+    if args.c or args.onnx or args.torch:
+        raise UserError(f"{args.run} is of a network of texts: --c, --onnx and --torch take networks of images")
+
+
+def difference(one, other, inputs="images"):
+    """How far two arrays of probabilities, a row for each of some inputs, are apart, as text."""
     best = np.sort(one, axis=1)[:, -2:]
     other_class = one.argmax(axis=1) != other.argmax(axis=1)
     close = best[:, 1] - best[:, 0] < CLOSE
-    return (f"probabilities differ by at most {np.abs(one - other).max():.1e}; of {len(one):,} images "
+    return (f"probabilities differ by at most {np.abs(one - other).max():.1e}; of {len(one):,} {inputs} "
             f"{(other_class & ~close).sum()} have another class, {close.sum()} are undecided to {CLOSE:g}")
+
+
+def _wrong_percent(output, targets):
+    return 100 * float(np.mean(output.argmax(axis=1) != targets))
 
 
 def _title(values):

@@ -7,6 +7,9 @@ from lasagne.layers import (DenseLayer as LasagneDenseLayer, DropoutLayer, Flatt
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.conv import Convolution
 from nets.layers.dense import Product
+from nets.layers.embedding import EmbeddingLayer
+from nets.layers.lstm import LSTMLayer
+from nets.layers.output import OutputLayer, SparseVDOutputLayer
 from nets.layers.weighted import LinearLayer
 
 __all__ = ["describe"]
@@ -27,8 +30,8 @@ def describe(net):
     -------
     list of dict
         JSON's types only. Each has `kind`, `name`, `input` (the layer before it, by name), `shape` (of the output for
-        one image) and what the kind needs: `pad`, `stride`, `size`, `nonlinearity`, `epsilon`. Kinds and nonlinearities
-        that export does not know stand there by the names of their classes: it refuses them.
+        one input) and what the kind needs: `pad`, `stride`, `size`, `nonlinearity`, `epsilon`, `hard`, `last`. Kinds
+        and nonlinearities that export does not know stand there by the names of their classes: it refuses them.
     """
     found, names = [], {}
     for number, layer in enumerate(get_all_layers(net)):
@@ -57,6 +60,12 @@ def _kind(layer):
         return {"kind": "nonlinearity", "nonlinearity": _nonlinearity(layer)}
     if isinstance(layer, BatchNormLayer):
         return {"kind": "batch_norm", "epsilon": layer.epsilon, "nonlinearity": _nonlinearity(layer)}
+    if isinstance(layer, EmbeddingLayer):
+        return {"kind": "embedding"}
+    if isinstance(layer, LSTMLayer):
+        return {"kind": "lstm", "hard": layer.hard, "last": layer.last}
+    if isinstance(layer, (OutputLayer, SparseVDOutputLayer)):
+        return {"kind": "output", "nonlinearity": _nonlinearity(layer)}
     linear = getattr(layer, "linear", None)
     if isinstance(layer, LinearLayer) and isinstance(linear, Convolution):
         return {"kind": "conv", "size": list(linear.weights_shape[2:]), "pad": list(linear.pad),

@@ -226,18 +226,16 @@ def damage_container(content, rng):
     reading = container.require("safetensors.numpy")
     arrays = {name: np.asarray(array).tobytes() for name, array in reading.load(content).items()}
     if rng.random() < 0.7:
-        inflate = zlib.decompressobj(-15, zdict=container._KNOWN)
-        architecture = damage_value(json.loads(inflate.decompress(arrays["architecture"])), rng)
-        deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=container._KNOWN)
-        text = json.dumps(architecture).encode()
-        arrays["architecture"] = deflate.compress(text) + deflate.flush()
+        architecture = damage_value(json.loads(container._inflated(arrays["architecture"])), rng)
+        arrays["architecture"] = container._deflated(json.dumps(architecture))
     else:
         name = rng.choice(list(arrays))
         arrays[name] = damage_bytes(arrays[name], rng)
-    order = [name for name in ("architecture", "code", "values", "whitening") if name in arrays]
+    order = [name for name in ("architecture", "vocabulary", "code", "values", "whitening") if name in arrays]
+    format = container.TEXT_FORMAT if "vocabulary" in arrays else container.FORMAT
     check = zlib.crc32(b"".join(arrays[name] for name in order))
     return reading.save({name: np.frombuffer(array, np.uint8) for name, array in arrays.items()},
-                        {"format": container.FORMAT, "crc32": f"{check:08x}"})
+                        {"format": format, "crc32": f"{check:08x}"})
 
 
 def damage_packed(content, rng):
@@ -328,6 +326,10 @@ def read_network(path):
 def read_container(path):
     network = container.load(path)
     network.predict(np.zeros((1, *network.input_shape)))
+
+
+def read_text_container(path):
+    container.load(path).predict(["w4 w5"])
 
 
 def read_log(path):
@@ -442,6 +444,9 @@ READERS = {
                                  read_container, damage_container),
     "the same, shared values": Reader("network.safetensors", write("network.safetensors", lambda: network_file("5")),
                                       read_container, damage_container),
+    "compressed network of texts": Reader(
+        "network.safetensors", write("network.safetensors", lambda: container.dumps(
+            samples.text_network("documents", 1), "5")), read_text_container, damage_container),
     "original's weights": Reader("w.npy", write("w.npy", original_weights), original_format.read_weights,
                                  damage_pickle),
     "original's log": Reader("log.txt", write("log.txt", LOG), read_log, damage_bytes),

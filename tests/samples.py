@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 
 from utils import files, runs
+from utils.export.texts import TextNetwork, text_shapes
 
 SETTINGS = {"experiment": "lenet_300_100", "network": "lenet-300-100", "network_title": "LeNet-300-100", "k": 1.0,
             "method": {"name": "sparse-vd", "threshold": 3.0, "kl_warm_up": True,
@@ -54,6 +55,21 @@ def write_history(folder, rows):
     rows = [{**HISTORY[0], "epoch": number, **row} for number, row in enumerate(rows, 1)]
     with open(os.path.join(folder, "history.csv"), "w") as file:
         file.write("\n".join(",".join(map(str, row)) for row in (rows[0], *(row.values() for row in rows))) + "\n")
+
+
+def text_network(task, seed, words=20, neurons=7, length=14, vocabulary=None, pattern=r"\w+"):
+    """A :class:`utils.export.TextNetwork` of random weights, of words w3, w4, ..., or of letters."""
+    documents = task == "documents"
+    special = ("<pad>", "<start>", "<unk>") if documents else ("<eos>", "<w>", "<unk>")
+    letters = tuple(chr(ord("a") + number) for number in range(words))
+    vocabulary = vocabulary or (letters if task == "characters" else (*special, *(f"w{n}" for n in range(3, words))))
+    dimensions, outputs = (6, 3) if documents else (0, words)
+    units = {"words": words, "dimensions": dimensions, "neurons": neurons, "outputs": outputs}
+    rng = np.random.default_rng(seed)
+    arrays = {name: rng.normal(scale=0.6, size=shape).astype(np.float32)
+              for name, shape in text_shapes(task, units).items()}
+    return TextNetwork(task, arrays, vocabulary, ["a", "b", "c"] if documents else [], pattern,
+                       length if documents else None, documents)
 
 
 def arrays():

@@ -4,19 +4,21 @@ import importlib
 import json
 import os
 import re
+import sys
 
 import numpy as np
 import pytest
 import theano
 
 from data.sequences import pieces, streams
-from experiments import paper_tables
+from experiments import compress, paper_tables
 from experiments.common import cli
 from experiments.common.experiment import run as run_experiment
 from experiments.common.finished import FinishedRun
 from nets.training import loop
 from utils import files, published, results
 from utils.errors import UserError
+from utils.export.texts import compact_text
 from utils.page.records import Limits, Record, references
 
 #: Small networks on texts that are made up.
@@ -121,6 +123,43 @@ def test_scripts_of_images_refuse_it(run):
         FinishedRun(run[1]).dataset()
     with pytest.raises(UserError, match="takes networks of images"):
         FinishedRun(run[1]).exported()
+
+
+def test_without_theano_it_predicts_the_same(run):
+    name, folder = run
+    finished = FinishedRun(folder)
+    examples = finished.texts()
+    network = finished.exported_texts(examples)
+    assert network.task == finished.task == name
+    inputs, targets = examples.test.inputs, examples.test.targets
+    if name == "words":       # a row for each stream
+        inputs, targets = (np.concatenate(part, axis=1) for part in zip(*examples.test.batches(20, None)))
+    for found in (network, compact_text(network)):
+        nll, error = found.evaluate(found.ids(examples.vocabulary)[inputs], targets)
+        assert nll == pytest.approx(results.read_summary(folder)["test_nll"], rel=1e-5)
+        assert error == pytest.approx(results.read_summary(folder)["test_error_percent"], abs=0.05)
+
+
+def test_it_becomes_a_file(run, capsys, monkeypatch):
+    for package in ("constriction", "safetensors"):
+        pytest.importorskip(package, reason=f"{package} is not installed (requirements-export.txt)")
+    name, folder = run
+    for flags in ([], ["--values", "float32"]):
+        monkeypatch.setattr(sys, "argv", ["compress.py", folder, *flags])
+        compress.main()
+        out = capsys.readouterr().out
+        assert f"network.safetensors, {'float32' if flags else 'shared values of'}" in out
+        assert "0 have another class" in out and "neurons" in out
+    cells = next(line for line in out.splitlines() if line.startswith("network.safetensors")).split()
+    assert float(cells[4]) == pytest.approx(results.read_summary(folder)["test_error_percent"], abs=0.01)
+    path = os.path.join(folder, "network.safetensors")
+    monkeypatch.setattr(sys, "argv", ["compress.py", path, "--predict", "the"])
+    compress.main()
+    assert capsys.readouterr().out.startswith("the: " if name == "documents" else "the")
+    for flags in ([folder, "--c", "net.c"], [path, "--onnx", "net.onnx"]):
+        monkeypatch.setattr(sys, "argv", ["compress.py", *flags])
+        with pytest.raises(UserError, match="take networks of images"):
+            compress.main()
 
 
 def test_it_starts_from_the_dense_networks_best_weights(folder, capsys):

@@ -6,11 +6,16 @@ Only its method and its network need Theano, which is prepared when they are ask
 import os
 
 import data
+from data import texts
 from utils import export, results, runs
 from utils.compression import LayerSparsity
 from utils.errors import UserError
+from utils.export.texts import of_run
 
 __all__ = ["FinishedRun"]
+
+#: Networks of texts, and what they are trained on, by the names of `experiments.common.sources.SOURCES`.
+_TEXTS = {"char-lstm": "characters", "word-lstm": "words", "text-lstm": "documents"}
 
 
 class FinishedRun:
@@ -31,6 +36,8 @@ class FinishedRun:
     title : str
         the network's
     layers : list of :class:`utils.compression.LayerSparsity`
+    task : str or None
+        of a run on texts: "characters", "words" or "documents"
 
     Raises
     ------
@@ -45,6 +52,7 @@ class FinishedRun:
         self.summary = results.read_summary(folder)
         self.settings = runs.read_config(folder)["settings"]
         self.title = self.summary["network_title"]
+        self.task = _TEXTS.get(self.summary["network"])
         self.layers = [LayerSparsity(name, weights, self.summary["nonzero"][name])
                        for name, weights in self.summary["weights"].items()]
 
@@ -67,8 +75,25 @@ class FinishedRun:
         self._require_images()
         return data.load_raw(self.settings["dataset"]["name"], data_dir, *self._variation())[0]
 
+    def texts(self, data_dir=None):
+        """The text or the documents that the run was trained and tested on, as examples, with their `vocabulary`."""
+        import nets  # noqa: F401  prepares Theano
+        from experiments.common.sources import SOURCES
+        own = self.settings["dataset"]
+        return SOURCES[self.task].load({**own, "dataset": own["name"], **self.settings["training"]}, data_dir)
+
+    def exported_texts(self, examples, classes=()):
+        """The :class:`utils.export.TextNetwork` of a run on texts; `examples` as :meth:`texts` gives them."""
+        if self.task == "documents":
+            own = dict(pattern=texts.WORD, length=self.settings["dataset"]["length"],
+                       classes=list(classes or map(str, range(examples.num_classes))))
+        else:
+            own = dict(pattern=data.TEXTS[examples.id].words.pattern, length=None, classes=[])
+        layers, arrays = export.read_layers(self.folder)
+        return of_run(layers, arrays, task=self.task, vocabulary=examples.vocabulary, **own)
+
     def _require_images(self):
-        if self.settings["dataset"]["name"] not in data.DATASETS:
+        if self.task:
             raise UserError(f"{self.folder} is a run on {self.summary['dataset_title']}: this takes networks of "
                             "images, name a run of one")
 

@@ -12,14 +12,15 @@ __all__ = ["SOURCES", "TextExamples"]
 
 @dataclass(frozen=True)
 class TextExamples:
-    """A text as examples; attributes as of :class:`data.texts.Text`, but for the splits, and `num_classes`, its tokens.
-    """
+    """A text as examples; attributes as of :class:`data.texts.Text`, but for the splits, and `num_classes`, its tokens'
+    number."""
 
     id: str
     name: str
     train: Split
     valid: Split
     test: Split
+    vocabulary: tuple
     num_classes: int
     fingerprint: str
 
@@ -54,8 +55,8 @@ class _Texts(Images):
     def load(self, values, data_dir):
         text = data.load_text(values["dataset"], data_dir, self.tokens, values["vocabulary"], values["part"])
         splits = {name: self.examples_of(getattr(text, name), values) for name in ("train", "valid", "test")}
-        return TextExamples(text.id, text.name, num_classes=len(text.vocabulary), fingerprint=text.fingerprint,
-                            **splits)
+        return TextExamples(text.id, text.name, vocabulary=text.vocabulary, num_classes=len(text.vocabulary),
+                            fingerprint=text.fingerprint, **splits)
 
     def network(self, dataset, values):
         return {"units": values["units"]}

@@ -1,8 +1,10 @@
 """One file for a network: architecture, preprocessing, classes, positions and values; safe to read from strangers.
 
-It is a safetensors file (a length, a JSON header, bytes) with three or four arrays of bytes:
+It is a safetensors file (a length, a JSON header, bytes) with arrays of bytes:
 
-- `architecture`: layers, classes, and how numbers are kept, as JSON, deflated;
+- `architecture`: layers, classes, and how numbers are kept, as JSON, deflated; of networks of texts, how many words,
+  neurons and so on there are, in place of layers;
+- `vocabulary`: of networks of texts, the tokens, each but the first after a zero, deflated;
 - `code`: positions of weights and shared values, entropy-coded, see :mod:`utils.export.coding`;
 - `values`: all other numbers, float32 or float16;
 - `whitening`: half of the symmetric matrix.
@@ -22,10 +24,12 @@ from utils.errors import UserError
 from utils.export import coding
 from utils.export.network import WEIGHTED, ExportedNetwork, array_shapes, check
 from utils.export.optional import require
+from utils.export.texts import TextNetwork, text_shapes
 
 __all__ = ["save", "load", "dumps", "loads"]
 
-FORMAT = "sparsevd 1"
+#: Of networks of images, and of texts.
+FORMAT, TEXT_FORMAT = "sparsevd 1", "sparsevd texts 1"
 #: Larger files and architectures are refused unread.
 LARGEST_FILE, LARGEST_TEXT = 2 ** 29, 2 ** 22
 #: What nearly every architecture holds, so that deflating it begins with knowing it.
@@ -46,7 +50,7 @@ def save(network, path, values="float32"):
 
     Parameters
     ----------
-    network : :class:`utils.export.network.ExportedNetwork`
+    network : :class:`utils.export.network.ExportedNetwork` or :class:`utils.export.texts.TextNetwork`
         is usually compacted before
     path : str
     values : str
@@ -59,7 +63,7 @@ def save(network, path, values="float32"):
 
 
 def load(path):
-    """The network in a file, an :class:`utils.export.network.ExportedNetwork`.
+    """The network in a file, as :func:`save` takes it.
 
     Raises
     ------
@@ -81,6 +85,13 @@ def dumps(network, values="float32"):
     """The file's content as bytes; see :func:`save`."""
     if values not in coding.VALUES:
         raise UserError(f"values={values!r} is not one of {', '.join(coding.VALUES)}")
+    if isinstance(network, TextNetwork):
+        return _packed(_text_arrays(network, values), TEXT_FORMAT)
+    return _packed(_image_arrays(network, values), FORMAT)
+
+
+def _image_arrays(network, values):
+    """{name of an array of bytes: its content}."""
     layers, params = [], {}
     for layer in network.layers:
         layer = {key: value for key, value in layer.items() if key != "input"}
@@ -98,17 +109,57 @@ def dumps(network, values="float32"):
     writer, raw = coding.Writer(), []
     keep = _Keep(writer, values, raw)
     _walk(keep, {**architecture, "layers": network.layers}, network.arrays, network.preprocessing)
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_KNOWN)
-    text = json.dumps(architecture, separators=(",", ":")).encode()
-    arrays = {"architecture": deflate.compress(text) + deflate.flush(), "code": writer.bytes()}
+    arrays = {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))), "code": writer.bytes()}
     if raw:
         arrays["values"] = b"".join(raw)
     if "whitening" in (network.preprocessing or ()):
         matrix = network.preprocessing["whitening"]
         arrays["whitening"] = matrix[np.triu_indices(len(matrix))].astype(_float_type(values)).tobytes()
+    return arrays
+
+
+def _text_arrays(network, values):
+    """The same of a :class:`utils.export.texts.TextNetwork`."""
+    architecture = {**{name: getattr(network, name) for name in _TEXT_FIELDS}, "units": network.units, "values": values}
+    writer, raw = coding.Writer(), []
+    keep = _Keep(writer, values, raw)
+    for name in text_shapes(network.task, network.units):
+        _text_array(keep, name, network.arrays[name])
+    arrays = {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))),
+              "vocabulary": _deflated("\0".join(network.vocabulary)), "code": writer.bytes()}
+    if raw:
+        arrays["values"] = b"".join(raw)
+    return arrays
+
+
+#: What a file holds of a network of texts as it is.
+_TEXT_FIELDS = ("task", "classes", "pattern", "length", "hard")
+
+
+def _text_array(keep, name, array):
+    if name.endswith(".b"):
+        keep.numbers(name, array)
+    else:
+        keep.weights(name, array, dense=True)
+
+
+def _packed(arrays, format):
     check_sum = zlib.crc32(b"".join(arrays.values()))
     return require("safetensors.numpy").save({name: np.frombuffer(array, np.uint8) for name, array in arrays.items()},
-                                             {"format": FORMAT, "crc32": f"{check_sum:08x}"})
+                                             {"format": format, "crc32": f"{check_sum:08x}"})
+
+
+def _deflated(text):
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_KNOWN)
+    return deflate.compress(text.encode()) + deflate.flush()
+
+
+def _inflated(content):
+    inflate = zlib.decompressobj(-15, zdict=_KNOWN)
+    text = inflate.decompress(content, LARGEST_TEXT)
+    if not inflate.eof:
+        raise ValueError("text")
+    return text.decode()
 
 
 def loads(content, path="this"):
@@ -121,14 +172,15 @@ def loads(content, path="this"):
         if length > LARGEST_TEXT:
             raise ValueError("header")
         header = json.loads(content[8:8 + length])
-        if header["__metadata__"]["format"] != FORMAT:
-            raise UserError(f"it is of the format {header['__metadata__']['format']!r}, this version reads {FORMAT!r}")
+        format = header["__metadata__"]["format"]
+        if format not in (FORMAT, TEXT_FORMAT):
+            raise UserError(f"it is of the format {format!r}, this version reads {FORMAT!r} and {TEXT_FORMAT!r}")
         arrays = {name: np.asarray(array).tobytes() for name, array in reading.load(content).items()}
-        order = [name for name in ("architecture", "code", "values", "whitening") if name in arrays]
+        order = [name for name in ("architecture", "vocabulary", "code", "values", "whitening") if name in arrays]
         if len(order) < len(arrays) or f"{zlib.crc32(b''.join(arrays[name] for name in order)):08x}" != \
                 header["__metadata__"]["crc32"]:
             raise ValueError("checksum")
-        return _decoded(arrays)
+        return _decoded(arrays) if format == FORMAT else _decoded_text(arrays)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except BaseException as error:
@@ -139,11 +191,7 @@ def loads(content, path="this"):
 
 
 def _decoded(arrays):
-    inflate = zlib.decompressobj(-15, zdict=_KNOWN)
-    text = inflate.decompress(arrays["architecture"], LARGEST_TEXT)
-    if not inflate.eof:
-        raise ValueError("architecture")
-    architecture = json.loads(text)
+    architecture = json.loads(_inflated(arrays["architecture"]))
     layers, preprocessing, values = (architecture[name] for name in ("layers", "preprocessing", "values"))
     if values not in coding.VALUES or not set(preprocessing or ()) <= {"mean", "whitening"}:
         raise ValueError("values")
@@ -170,6 +218,20 @@ def _decoded(arrays):
             matrix[rows, columns] = matrix[columns, rows] = half
             preprocessing["whitening"] = matrix
     return ExportedNetwork(layers, {name: keep.found[name] for name in shapes}, preprocessing, list(classes))
+
+
+def _decoded_text(arrays):
+    architecture = json.loads(_inflated(arrays["architecture"]))
+    task, classes, pattern, length, hard = (architecture[name] for name in _TEXT_FIELDS)
+    if architecture["values"] not in coding.VALUES or type(hard) is not bool or not isinstance(pattern, str) \
+            or not all(isinstance(name, str) for name in classes) or not isinstance(length, (int, type(None))):
+        raise ValueError("fields")
+    shapes = text_shapes(task, architecture["units"])
+    keep = _Keep(coding.Reader(arrays["code"]), architecture["values"], None, arrays.get("values", b""))
+    for name, shape in shapes.items():
+        _text_array(keep, name, shape)
+    return TextNetwork(task, keep.found, tuple(_inflated(arrays["vocabulary"]).split("\0")), list(classes), pattern,
+                       length, hard)
 
 
 def _with_indices(layers):

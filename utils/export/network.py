@@ -10,7 +10,8 @@ from utils import files, schemas
 from utils.errors import UserError
 from utils.export import predict
 
-__all__ = ["ExportedNetwork", "read_run", "check", "array_shapes", "output_shape", "WEIGHTED", "NONLINEARITIES"]
+__all__ = ["ExportedNetwork", "read_run", "read_layers", "check", "array_shapes", "output_shape", "WEIGHTED",
+           "NONLINEARITIES"]
 
 WEIGHTED = ("dense", "conv")
 NONLINEARITIES = ("identity", "rectify", "softmax", "tanh", "sigmoid")
@@ -139,20 +140,33 @@ def read_run(folder, layers=None, preprocessing=None, classes=()):
     UserError
         if a file is missing or damaged, or the network is of a kind unknown here.
     """
+    layers, arrays = read_layers(folder, layers)
+    if preprocessing is None:
+        preprocessing = files.read_arrays(os.path.join(folder, "preprocessing.npz"))
+    return ExportedNetwork(layers, arrays, _as_float32(preprocessing, folder), list(classes))
+
+
+def read_layers(folder, layers=None):
+    """The layers and the pruned weights of a finished run, of whatever kind; parameters and errors as above.
+
+    Returns
+    -------
+    tuple
+        a list of dict, and {"layer.param": float32 array}
+    """
     if layers is None:
         path = os.path.join(folder, "network.json")
         found = files.read_json(path)
         schemas.check_format(found, path)
         layers = schemas.check(found, schemas.Network, path)["layers"]
-    arrays = files.read_arrays(os.path.join(folder, "weights_pruned.npz"))
-    if preprocessing is None:
-        preprocessing = files.read_arrays(os.path.join(folder, "preprocessing.npz"))
-    for name, array in {**arrays, **preprocessing}.items():
+    return layers, _as_float32(files.read_arrays(os.path.join(folder, "weights_pruned.npz")), folder)
+
+
+def _as_float32(arrays, folder):
+    for name, array in arrays.items():
         if array.dtype.kind not in "fiu":
             raise UserError(f"{folder}: {name} is no array of numbers")
-    return ExportedNetwork(layers, {name: np.asarray(array, np.float32) for name, array in arrays.items()},
-                           {name: np.asarray(array, np.float32) for name, array in preprocessing.items()},
-                           list(classes))
+    return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
 
 def array_shapes(layers, params):

@@ -34,6 +34,8 @@ CASES = {
     "VGG-like": ("vgg_like", "--k", "0.0625", "--epochs", "6", "--batch-size", "20", "--preprocessing", "mean-image",
                  "--data-dir", "data", "--variant", "noise"),
     "masks (DNS)": ("lenet_300_100", "--method", "dns", "--dataset", "digits", "--epochs", "20"),
+    "LSTM of words": ("word_lm", "--dataset", "made-up", "--structure", "vocabulary", "--units", "32", "--batch-size",
+                      "20", "--length", "20", "--epochs", "20"),
     "warm start": ("lenet_300_100", "--pretrain", "dense", "--dataset", "digits", "--epochs", "10"),
 }
 

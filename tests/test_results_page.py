@@ -24,6 +24,7 @@ COMMITTED = os.path.join(ROOT, "results")
 SEEDS = [f"lenet_300_100-mnist-seed{seed}" for seed in (1, 2, 3, 4)]
 PICTURED = "lenet5_caffe-mnist-from-dense-augment-seed1"
 HOSTILE = "<img src=x onerror=hacked()>"
+TEXTS = "char_lm-bible-seed1"
 EVIL = "</script><script>window.hacked = 1</script><b onclick=hacked()>&amp;\u2028{{ 7 * 7 }}"
 
 
@@ -49,6 +50,16 @@ def add_thresholds(run):
                                                      "histogram": {"dense1": list(range(80)), "dense2": [3] * 80}}))
 
 
+def add_measured(run):
+    """Makes it one of a language model."""
+    edit(run / "summary.json", lambda summary: summary.update(network="char-lstm", network_title="LSTM of characters"))
+    header, *rows = (run / "history.csv").read_text().splitlines()
+    new = "valid_nll,valid_error_percent,valid_bits,test_bits,words_left,neurons_left"
+    rows = [f"{row},0.5,30,{2 - number / 200},{2.1 - number / 200},{4000 - number},{64 - number // 5}"
+            for number, row in enumerate(rows)]
+    (run / "history.csv").write_text("\n".join([f"{header},{new}", *rows]) + "\n")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A folder of runs, with the page."""
@@ -66,11 +77,12 @@ def site(tmp_path_factory):
     history = (hostile / "history.csv").read_text()
     (hostile / "history.csv").write_text(history.replace("percent_conv1", "percent_<img src=x onerror=hacked()>"))
     add_thresholds(hostile)
+    add_measured(copy(SEEDS[1], folder, TEXTS))
     broken = copy(SEEDS[0], folder, "<b>broken")
     (broken / "summary.json").write_text("{")
     ran = scripts.run("results_page", cwd=folder.parent)
     assert ran.returncode == 0, ran.stderr
-    assert "8 runs, 1 skipped" in ran.stdout and "<b>broken" in ran.stderr and len(ran.stderr.splitlines()) == 1
+    assert "9 runs, 1 skipped" in ran.stdout and "<b>broken" in ran.stderr and len(ran.stderr.splitlines()) == 1
     return folder
 
 
@@ -173,7 +185,7 @@ def test_the_server_gives_the_runs_files_and_no_others(site):
             return answer.status, answer.read(), answer.headers["Content-Type"]
 
         changes = json.loads(get("/changes?since=0")[1])
-        assert len(changes["rows"]) == len(changes["ids"]) == 8 and len(changes["broken"]) == 1
+        assert len(changes["rows"]) == len(changes["ids"]) == 9 and len(changes["broken"]) == 1
         assert json.loads(get(f"/changes?since={changes['revision']}")[1])["rows"] == []
         href = next(row["href"] for row in changes["rows"] if row["name"] == PICTURED)
         status, body, kind = get(f"/{href}snapshots/filters.gif")
@@ -358,6 +370,16 @@ def test_a_run_shows_what_its_folder_holds(page):
     page.button("History as CSV").click()
     rows = page.downloaded(f"{PICTURED}.csv")
     assert len(rows) == 200 and float(rows[-1]["test_error_percent"]) == 0.64
+
+
+def test_a_language_model_shows_its_bits_and_what_is_left(page):
+    page.open(TEXTS)
+    charts = page.js("return [...document.querySelectorAll('.chart')].map(one => [one.ariaLabel, "
+                     "one.data.map(line => line.name), one.layout.yaxis.title.text])")
+    assert charts[0][:2] == ["Error", ["train", "valid", "test"]]
+    assert charts[1] == ["Loss, -log p(y | x)", ["valid", "test"], "bits a character"]
+    assert charts[4][:2] == ["Parts left", ["words", "neurons"]]
+    assert "1.105" in page.text()
 
 
 def test_two_runs_compared(page):

@@ -115,7 +115,10 @@ def test_tables_and_page_show_it(run):
                for row in measured)
     record = Record(folder)
     assert record.row["error"] == results.read_summary(folder)["test_error_percent"]
-    json.dumps([record.row, record.details(Limits(1)), references()], allow_nan=False)
+    details = record.details(Limits(1))
+    json.dumps([record.row, details, references()], allow_nan=False)
+    measure = {"characters": "test_bits", "words": "test_perplexity", "documents": "valid_nll"}[name]
+    assert {measure, "valid_error_percent", "neurons_left"} <= set(details["history"])
 
 
 def test_scripts_of_images_refuse_it(run):

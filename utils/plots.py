@@ -5,13 +5,20 @@ import seaborn
 from matplotlib.figure import Figure
 
 from utils import files
-from utils.runs import sparsity_columns
+from utils.runs import LEFT, sparsity_columns
 
 __all__ = ["draw_curves", "draw_comparison", "draw_thresholds"]
 
 
-def draw_curves(history, path, title, prunes=False):
+#: How the mean of -log p becomes what language models are measured by, with the axis' title.
+_MEASURES = {"bits": (lambda nll: nll / np.log(2), "bits a character"),
+             "perplexity": (lambda nll: np.exp(min(nll, 700.0)), "perplexity")}
+
+
+def draw_curves(history, path, title, prunes=False, parts=None):
     """Draws error, loss and, of networks that are pruned, sparsity by layer and compression against the epoch, as PNG.
+
+    The loss of language models is drawn as bits a character or perplexity.
 
     Parameters
     ----------
@@ -22,6 +29,8 @@ def draw_curves(history, path, title, prunes=False):
     title : str
     prunes : bool
         whether sparsity and compression are drawn
+    parts : dict or None
+        of recurrent networks: {name: how many there are}; what is pruned of them is drawn with the sparsity
     """
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) < 30 else None
@@ -32,25 +41,34 @@ def draw_curves(history, path, title, prunes=False):
         def plot(axes, key, label, **keywords):
             axes.plot(epochs, [row[key] for row in history], label=label, marker=marker, **keywords)
 
-        plot(errors, "train_error_percent", "train (in training)" if prunes else "train")
-        plot(errors, "test_error_percent", "test (pruned weights)" if prunes else "test")
+        splits = [("train", "train (in training)" if prunes else "train"), ("valid", "validation"),
+                  ("test", "test (pruned weights)" if prunes else "test")]
+        splits = [split for split in splits if f"{split[0]}_nll" in history[0]]
+        for split, label in splits:
+            plot(errors, f"{split}_error_percent", label)
         # The first epochs' errors would press all others together.
         usual = max(np.median([row[f"{part}_error_percent"] for row in history]) for part in ("train", "test"))
         errors.set(ylabel="error, %", ylim=(0, min(2.5 * usual + 2, 101)))
-        plot(losses, "train_nll", "train, -log p(y | x)")
-        plot(losses, "test_nll", "test, -log p(y | x)")
-        losses.set(ylabel="nats per image", yscale="log")
+        measure = next((name for name in _MEASURES if f"test_{name}" in history[0]), None)
+        convert, unit = _MEASURES.get(measure, (float, "nats per image" if len(splits) == 2 else "nats per document"))
+        for split, label in splits:
+            losses.plot(epochs, [convert(row[f"{split}_nll"]) for row in history], marker=marker,
+                        label=label if measure else f"{split}, -log p(y | x)")
+        losses.set(ylabel=unit, yscale="linear" if measure == "bits" else "log")
         errors.legend()
         if prunes:
-            if any(row["train_loss"] != row["train_nll"] for row in history):
-                plot(losses, "train_loss", "train, objective per image")
+            if not measure and any(row["train_loss"] != row["train_nll"] for row in history):
+                plot(losses, "train_loss", "train, objective")
             (sparsities, compressions), = more
             layers = sparsity_columns(history[0])
             colors = seaborn.color_palette("viridis" if len(layers) > 10 else None, len(layers))
             for color, (layer, column) in zip(colors, layers.items()):
                 plot(sparsities, column, layer, color=color)
+            for number, (name, count) in enumerate((parts or {}).items()):
+                sparsities.plot(epochs, [100 - 100 * row[f"{name}{LEFT}"] / count for row in history], label=name,
+                                linestyle="--", marker=marker, color=f"C{len(layers) + number}")
             sparsities.set(ylabel="sparsity, %", ylim=(0, 101))
-            sparsities.legend(fontsize="small", ncols=1 + len(layers) // 6)
+            sparsities.legend(fontsize="small", ncols=1 + (len(layers) + len(parts or ())) // 6)
             plot(compressions, "compression", "weights / non-zero weights")
             compressions.set(ylabel="compression", yscale="log")
             compressions.legend()

@@ -19,10 +19,12 @@ from utils.schemas import FORMAT
 from utils.version import VERSION
 
 __all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
-           "provenance", "flattened", "SPARSITY", "FORMAT"]
+           "provenance", "flattened", "SPARSITY", "LEFT", "FORMAT"]
 
 #: With a layer's name behind it, the history's column of that layer's sparsity.
 SPARSITY = "sparsity_percent_"
+#: What ends the columns of how many words, neurons and so on are left.
+LEFT = "_left"
 #: Of the environment, what numbers depend on; the number of threads only where operations are Theano's own.
 _DECISIVE = ("Theano", "Lasagne", "numpy", "device", "floatX", "blas", "cxxflags")
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

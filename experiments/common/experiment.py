@@ -165,7 +165,8 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
     def draw():
         if history:
             plots.draw_curves(history, run.path("curves.png"), prunes=method.prunes, title=", ".join(
-                [options.network_title, method.title, dataset.name, f"seed {values['seed']}"]))
+                [options.network_title, method.title, dataset.name, f"seed {values['seed']}"]),
+                parts={part.name: part.before for part in trainer.parts})
     if not completed:
         draw()
         run.log(f"Stopped after epoch {len(history)}. To go on: {run.resume_hint}")

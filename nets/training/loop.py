@@ -9,7 +9,7 @@ from nets.methods.base import Column, Step
 from utils import compression, tables
 from utils.errors import UserError
 from utils.interruption import Interruption
-from utils.runs import SPARSITY
+from utils.runs import LEFT, SPARSITY
 
 __all__ = ["best_epoch", "fit"]
 
@@ -112,7 +112,7 @@ def _columns(trainer, dataset):
         columns = [Column(f"{part}_{measure.name}", f"{part} {measure.header}", measure.format) for part in parts]
     else:
         columns = [Column("valid_error_percent", "valid err%", "10.2f")] if parts else []
-    return [*columns, *(Column(f"{part.name}_left", part.name, f"{len(part.name)},d") for part in trainer.parts)]
+    return [*columns, *(Column(f"{part.name}{LEFT}", part.name, f"{len(part.name)},d") for part in trainer.parts)]
 
 
 def _row(trainer, dataset, epoch, rates, train, terms):
@@ -139,7 +139,7 @@ def _row(trainer, dataset, epoch, rates, train, terms):
     layers = trainer.count_layers()
     row.update((SPARSITY + layer.name, layer.sparsity_percent) for layer in layers)
     row["compression"] = compression.total(layers).compression
-    row.update((f"{part.name}_left", part.left) for part in trainer.parts)
+    row.update((f"{part.name}{LEFT}", part.left) for part in trainer.parts)
     row.update(trainer.method.row(trainer.net))
     return row
 

@@ -25,7 +25,8 @@ _APART = {"--output": 1, "--resume": 1, "--data-dir": 1, "--seed": 1, "--snapsho
 _EPOCH = re.compile(r"^\s*(\d+/\d+|epoch)\s")
 _DIGITS = 4
 #: Columns of the history that curves show.
-_SHOWN = {"epoch", "train_error_percent", "test_error_percent", "train_loss", "train_nll", "test_nll", "compression"}
+_SHOWN = {"epoch", "train_error_percent", "valid_error_percent", "test_error_percent", "train_loss", "train_nll",
+          "valid_nll", "test_nll", "valid_bits", "test_bits", "valid_perplexity", "test_perplexity", "compression"}
 
 
 class Limits:
@@ -227,7 +228,7 @@ def _columns(history, points):
         return {}
     chosen = np.unique(np.linspace(0, len(history) - 1, min(points, len(history))).round().astype(int))
     return {name: _rounded([history[number][name] for number in chosen]) for name in history[0]
-            if name in _SHOWN or name.startswith(runs.SPARSITY)}
+            if name in _SHOWN or name.startswith(runs.SPARSITY) or name.endswith(runs.LEFT)}
 
 
 def _rounded(values):

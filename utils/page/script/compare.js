@@ -32,7 +32,7 @@ function compareView(ids) {
       lines("test_nll"),
       {
         xaxis: x,
-        yaxis: logAxis("nats per image", ...found.map(([, detail]) => column(detail, "test_nll"))),
+        yaxis: logAxis("nats per example", ...found.map(([, detail]) => column(detail, "test_nll"))),
         ...unified
       }
     ]),

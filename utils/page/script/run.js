@@ -3,6 +3,50 @@
 const column = (detail, name) => detail.history[name] ?? [];
 const layersOf = detail => Object.keys(detail.history).filter(name => name.startsWith("sparsity_percent_"));
 
+const partsOf = detail => Object.keys(detail.history).filter(name => name.endsWith("_left"));
+
+// What language models are measured by, with the axis' title; null of other runs.
+const measureOf = detail =>
+  [
+    ["bits", "bits a character"],
+    ["perplexity", "perplexity"]
+  ].find(([name]) => column(detail, `test_${name}`).length) ?? null;
+
+// Curves of training, validation and test data, as far as there are any.
+const splits = (detail, name) =>
+  [
+    ["train", 1],
+    ["valid", 2],
+    ["test", 0]
+  ]
+    .filter(([split]) => column(detail, `${split}_${name}`).length)
+    .map(([split, place]) => curve(detail, `${split}_${name}`, split, place));
+const splitColumns = (detail, name) => ["train", "valid", "test"].map(split => column(detail, `${split}_${name}`));
+
+function lossChart(detail) {
+  const x = {title: "epoch"},
+    measure = measureOf(detail);
+  if (measure)
+    return [
+      splits(detail, measure[0]),
+      {
+        xaxis: x,
+        yaxis: measure[0] === "bits" ? {title: measure[1]} : logAxis(measure[1], ...splitColumns(detail, measure[0])),
+        hovermode: "x unified"
+      }
+    ];
+  const apart = column(detail, "train_loss").some((value, place) => value !== column(detail, "train_nll")[place]),
+    dotted = {line: {color: color(3), width: 2, dash: "dot"}};
+  return [
+    [...splits(detail, "nll"), ...(apart ? [curve(detail, "train_loss", "train, objective", 3, dotted)] : [])],
+    {
+      xaxis: x,
+      yaxis: logAxis("nats per example", ...splitColumns(detail, "nll"), column(detail, "train_loss")),
+      hovermode: "x unified"
+    }
+  ];
+}
+
 function curve(detail, name, label, place, more = {}) {
   return {
     type: "scatter",
@@ -59,34 +103,22 @@ function runView(id) {
   const x = {title: "epoch"};
   const curves = [
     chartCard("Error", () => [
-      [curve(detail, "train_error_percent", "train", 1), curve(detail, "test_error_percent", "test", 0)],
+      splits(detail, "error_percent"),
       {
         xaxis: x,
-        yaxis: errorAxis([column(detail, "train_error_percent"), column(detail, "test_error_percent")]),
+        yaxis: errorAxis(splitColumns(detail, "error_percent").filter(values => values.length)),
         hovermode: "x unified"
       }
     ]),
-    chartCard("Loss, -log p(y | x)", () => [
-      [
-        curve(detail, "train_nll", "train", 1),
-        curve(detail, "test_nll", "test", 0),
-        ...(column(detail, "train_loss").some((value, place) => value !== column(detail, "train_nll")[place])
-          ? [curve(detail, "train_loss", "train, objective", 2, {line: {color: color(2), width: 2, dash: "dot"}})]
-          : [])
-      ],
-      {
-        xaxis: x,
-        yaxis: logAxis(
-          "nats per image",
-          ...["train_nll", "test_nll", "train_loss"].map(name => column(detail, name))
-        ),
-        hovermode: "x unified"
-      }
-    ]),
+    chartCard("Loss, -log p(y | x)", () => lossChart(detail)),
     chartCard("Sparsity by layer", () => sparsityChart(detail)),
     chartCard("Compression", () => [
       [curve(detail, "compression", "compression", 0)],
       {xaxis: x, yaxis: logAxis("weights / non-zero weights", column(detail, "compression")), hovermode: "x unified"}
+    ]),
+    chartCard("Parts left", () => [
+      partsOf(detail).map((name, place) => curve(detail, name, name.slice(0, -"_left".length), place)),
+      {xaxis: x, yaxis: logAxis("left", ...partsOf(detail).map(name => column(detail, name))), hovermode: "x unified"}
     ])
   ];
   const epochs = el("div", {class: "grid"});
@@ -140,6 +172,9 @@ function runView(id) {
     tiles.replaceChildren(
       ...[
         tile("Test error", row.error === null ? "" : `${percent(row.error)} %`),
+        ...[measureOf(detail)]
+          .filter(Boolean)
+          .map(([name, what]) => tile(`Test, ${what}`, column(detail, `test_${name}`).at(-1).toFixed(3))),
         tile("Train error", row.train_error === null ? "" : `${percent(row.train_error)} %`),
         tile("Sparsity", row.prunes && row.sparsity !== null ? `${percent(row.sparsity)} %` : ""),
         tile(
@@ -150,7 +185,9 @@ function runView(id) {
         tile("Time", duration(row.seconds))
       ].filter(Boolean)
     );
-    const visible = curves.filter((_, place) => last && (place < 2 || (row.prunes && layersOf(detail).length)));
+    const visible = curves.filter(
+      (_, place) => last && (place < 2 || (row.prunes && (place < 4 ? layersOf : partsOf)(detail).length))
+    );
     if (epochs.children.length !== visible.length) epochs.replaceChildren(...visible.map(one => one.card));
     visible.forEach(one => one.draw());
     const swept = JSON.stringify([detail.layers, detail.thresholds]);

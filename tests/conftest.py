@@ -20,6 +20,7 @@ sys.path.insert(0, ROOT)
 sys.path.append(os.path.join(ROOT, "experiments"))
 
 import nets  # noqa: E402,F401
+import shared_compilation  # noqa: E402,F401
 import numpy as np  # noqa: E402
 import theano  # noqa: E402
 from theano.compile.mode import Mode  # noqa: E402

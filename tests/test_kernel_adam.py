@@ -1,3 +1,5 @@
+from collections import OrderedDict
+
 import lasagne
 import numpy as np
 import pytest
@@ -34,8 +36,8 @@ def test_steps_and_the_names_of_the_state(float64, graph):
 
 def test_groups_of_parameters_have_rates_of_their_own(float64, graph):
     def groups(loss, params, rate):
-        return {**kernels.adam(T.grad(loss, params[:1]), params[:1], rate, name="first"),
-                **kernels.adam(T.grad(loss, params[1:]), params[1:], 0.5 * rate, name="others")}
+        return OrderedDict([*kernels.adam(T.grad(loss, params[:1]), params[:1], rate, name="first").items(),
+                            *kernels.adam(T.grad(loss, params[1:]), params[1:], 0.5 * rate, name="others").items()])
 
     step, variables, params = training(groups)
     names = [variable.name for variable in variables]

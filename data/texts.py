@@ -13,22 +13,13 @@ import numpy as np
 
 from data.dataset import Split, fingerprint, titled
 from utils.errors import UserError
+from utils.tokens import SPECIAL, UNKNOWN, UNKNOWN_ID, WORD, line_words, padded
 
-__all__ = ["Text", "Documents", "RawText", "RawDocuments", "LineWords", "shuffled", "UNKNOWN", "SPECIAL",
-           "VOCABULARY", "LENGTH", "WORD"]
+__all__ = ["Text", "Documents", "RawText", "RawDocuments", "LineWords", "shuffled", "VOCABULARY", "LENGTH"]
 
-#: What stands for tokens without an id of their own; Penn Treebank has it already.
-UNKNOWN = "<unk>"
-#: The first ids of documents: padding, the start of each document, and words without an id of their own.
-SPECIAL = ("<pad>", "<start>", UNKNOWN)
-PADDING_ID, START_ID, UNKNOWN_ID = range(3)
 _LEFT_OUT = -1
 #: Words and tokens of documents, as the authors have them for IMDB.
 VOCABULARY, LENGTH = 20000, 200
-#: What a word of documents is.
-WORD = r"\w+"
-#: What ends a line, in texts of words.
-END_OF_LINE = "<eos>"
 
 #: What a text's files hold. train, valid, test : str.
 RawText = namedtuple("RawText", "train valid test")
@@ -154,7 +145,7 @@ class Documents:
         ids = np.full(len(words), _LEFT_OUT, np.int32)
         ids[[numbers[word] for word in common]] = UNKNOWN_ID
         ids[[numbers[word] for word in known]] = np.arange(len(SPECIAL), len(SPECIAL) + len(known))
-        splits = [Split(_padded([ids[document] for document in documents], length),
+        splits = [Split(padded([found[found != _LEFT_OUT] for found in map(ids.__getitem__, documents)], length),
                         np.asarray(split.targets, np.int32)) for documents, split in zip((train, valid, test), raw)]
         remarks = [_vocabulary_remark(vocabulary)] if vocabulary != VOCABULARY else []
         if length != LENGTH:
@@ -166,7 +157,7 @@ class Documents:
 
 
 class LineWords:
-    """Splits a text into words, with an `END_OF_LINE` after each line.
+    """Splits a text into words, with a token after each line, see :func:`utils.tokens.line_words`.
 
     Parameters
     ----------
@@ -178,8 +169,7 @@ class LineWords:
         self.pattern = pattern
 
     def __call__(self, text):
-        return [word for line in text.removesuffix("\n").split("\n")
-                for word in (*re.findall(self.pattern, line), END_OF_LINE)]
+        return line_words(text, self.pattern)
 
 
 def shuffled(texts, labels, cuts, seed=0):
@@ -207,16 +197,6 @@ def _most_frequent(counts, vocabulary):
     if vocabulary is not None and vocabulary < 1:
         raise UserError(f"a vocabulary of {vocabulary} holds nothing")
     return sorted(counts, key=lambda token: (-counts[token], token))[:vocabulary]
-
-
-def _padded(documents, length):
-    """(documents, length), int32: the start, then the first ids; zeros before them where there are too few."""
-    inputs = np.full((len(documents), length), PADDING_ID, np.int32)
-    for row, ids in zip(inputs, documents):
-        ids = ids[ids != _LEFT_OUT][:length - 1]
-        row[length - len(ids) - 1] = START_ID
-        row[length - len(ids):] = ids
-    return inputs
 
 
 def _as_array(tokens):

@@ -19,6 +19,7 @@ import data
 from data import texts
 from data.dataset import fingerprint
 from experiments.common import status
+from utils import tokens
 from utils.errors import UserError
 from utils.flags import positive, size
 
@@ -84,12 +85,12 @@ def documents(args):
     splits = {"train": found.train, "valid": found.valid, "test": found.test}
     rows = []
     for title, split in splits.items():
-        lengths = (split.inputs != texts.PADDING_ID).sum(axis=1)
+        lengths = (split.inputs != tokens.PADDING_ID).sum(axis=1)
         rows.append((title, len(split), _class_counts(split, found.num_classes), f"{np.median(lengths):g}",
-                     _unknown(split.inputs[split.inputs != texts.PADDING_ID], found.vocabulary)))
+                     _unknown(split.inputs[split.inputs != tokens.PADDING_ID], found.vocabulary)))
     counts = np.bincount(found.train.inputs.ravel(), minlength=len(found.vocabulary))
-    counts[:len(texts.SPECIAL)] = 0
-    shown = [number for number in found.train.inputs[0] if number != texts.PADDING_ID]
+    counts[:len(tokens.SPECIAL)] = 0
+    shown = [number for number in found.train.inputs[0] if number != tokens.PADDING_ID]
     example = " ".join(found.vocabulary[number] for number in shown)
     return "\n".join([f"Documents: {found.name}",
                       _table(rows, ("", "Documents", "Of each class", "Tokens, median", "Unknown %")),
@@ -108,7 +109,7 @@ def _class_counts(split, num_classes):
 
 
 def _unknown(ids, vocabulary):
-    share = np.mean(ids == vocabulary.index(texts.UNKNOWN)) if texts.UNKNOWN in vocabulary else 0
+    share = np.mean(ids == vocabulary.index(tokens.UNKNOWN)) if tokens.UNKNOWN in vocabulary else 0
     return f"{100 * share:.2f}"
 
 

@@ -271,13 +271,17 @@ def test_a_missing_package_is_named(monkeypatch):
             function()
 
 
+def run_without_theano(expression, path):
+    """Prints an expression of `net`, the network in a file, in a process that fails if it has imported Theano."""
+    code = ("import sys; from utils.export import load; import numpy as np; net = load(sys.argv[1])\n"
+            f"print({expression})\n"
+            "assert not {'theano', 'lasagne', 'nets', 'data'} & set(sys.modules)")
+    return subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True)
+
+
 def test_prediction_from_a_file_needs_no_theano(packages, tmp_path):
     container.save(mnist_like(), str(tmp_path / "net"), "6")
-    code = ("import sys; from utils.export import load; import numpy as np; net = load(sys.argv[1])\n"
-            "print(net.predict(np.zeros((2, *net.input_shape), 'uint8')).sum(axis=1))\n"
-            "assert not {'theano', 'lasagne', 'nets', 'data'} & set(sys.modules)")
-    result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "net")], cwd=ROOT, capture_output=True,
-                            text=True)
+    result = run_without_theano("net.predict(np.zeros((2, *net.input_shape), 'uint8')).sum(axis=1)", tmp_path / "net")
     assert result.returncode == 0 and result.stdout.strip() == "[1. 1.]", result.stderr
 
 

@@ -1,20 +1,19 @@
 """Networks of texts without Theano: made smaller, kept in a file, and what they say."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import samples
 from data import TEXTS
-from data.texts import SPECIAL, WORD, Documents, RawDocuments, Split, Text
-from test_export import ROOT, packages  # noqa: F401  a fixture
+from data.texts import Documents, RawDocuments, Split, Text
+from test_export import packages, run_without_theano  # noqa: F401  a fixture
 from utils.errors import UserError
 from utils.export import container, load, texts
 from utils.export.coding import VALUES
 from utils.export.texts import PATTERNS, TextNetwork, compact_text
+from utils.tokens import END_OF_LINE, SPECIAL, UNKNOWN_ID, WORD
 
 TASKS = ("characters", "words", "documents")
 
@@ -33,7 +32,7 @@ def sparse(task, seed, kept=0.3, **units):
 
 def sentences(network, number=20):
     rng = np.random.default_rng(1)
-    words = [token for token in network.vocabulary if token not in (*SPECIAL, texts.END_OF_LINE)]
+    words = [token for token in network.vocabulary if token not in (*SPECIAL, END_OF_LINE)]
     separator = "" if network.task == "characters" else " "
     return [separator.join(rng.choice(words, 9)) for _ in range(number)]
 
@@ -130,7 +129,7 @@ def test_a_wholly_pruned_network_gives_its_biases(task):
 
 def test_words_like_unknown_ones_are_read_as_such():
     network = samples.text_network("documents", 5)
-    network.arrays["embedding.W"][[5, 7]] = network.arrays["embedding.W"][texts.UNKNOWN_ID]
+    network.arrays["embedding.W"][[5, 7]] = network.arrays["embedding.W"][UNKNOWN_ID]
     small = compact_text(network)
     assert small.vocabulary == tuple(word for number, word in enumerate(network.vocabulary) if number not in (5, 7))
     assert (small.predict(["w5 w6 w7 nowhere"]) == network.predict(["w5 w6 w7 nowhere"])).all()
@@ -213,11 +212,7 @@ def test_files_that_ask_for_too_much_or_nothing_known_are_refused(packages, monk
 
 def test_prediction_from_a_file_needs_no_theano(packages, tmp_path):  # noqa: F811
     container.save(sparse("documents", 1), str(tmp_path / "net"), "6")
-    code = ("import sys; from utils.export import load; net = load(sys.argv[1])\n"
-            "print(net.predict(['w4 w5', 'w6']).sum(axis=1).round(4))\n"
-            "assert not {'theano', 'lasagne', 'nets', 'data'} & set(sys.modules)")
-    result = subprocess.run([sys.executable, "-c", code, str(tmp_path / "net")], cwd=ROOT, capture_output=True,
-                            text=True)
+    result = run_without_theano("net.predict(['w4 w5', 'w6']).sum(axis=1).round(4)", tmp_path / "net")
     assert result.returncode == 0 and result.stdout.strip() == "[1. 1.]", result.stderr
 
 

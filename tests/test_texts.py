@@ -9,6 +9,7 @@ from data import made_up, texts
 from data.dataset import Split
 from data.texts import Documents, LineWords, RawDocuments, RawText, Text
 from utils.errors import UserError
+from utils.tokens import SPECIAL
 
 RAW = RawText("the cat\nthe dog\na cat\n", "a cow\n", "the cat\n")
 
@@ -176,7 +177,7 @@ def test_what_makes_no_documents_is_refused(arguments, keywords, error):
 
 def test_documents_without_any_word_are_their_start():
     found = documents("...", "a", "b")
-    assert found.vocabulary == texts.SPECIAL and (found.train.inputs[:, -1] == 1).all()
+    assert found.vocabulary == SPECIAL and (found.train.inputs[:, -1] == 1).all()
 
 
 def test_shuffled_documents_keep_their_labels_and_repeat():

@@ -6,11 +6,11 @@ Only its method and its network need Theano, which is prepared when they are ask
 import os
 
 import data
-from data import texts
 from utils import export, results, runs
 from utils.compression import LayerSparsity
 from utils.errors import UserError
 from utils.export.texts import of_run
+from utils.tokens import WORD
 
 __all__ = ["FinishedRun"]
 
@@ -85,7 +85,7 @@ class FinishedRun:
     def exported_texts(self, examples, classes=()):
         """The :class:`utils.export.TextNetwork` of a run on texts; `examples` as :meth:`texts` gives them."""
         if self.task == "documents":
-            own = dict(pattern=texts.WORD, length=self.settings["dataset"]["length"],
+            own = dict(pattern=WORD, length=self.settings["dataset"]["length"],
                        classes=list(classes or map(str, range(examples.num_classes))))
         else:
             own = dict(pattern=data.TEXTS[examples.id].words.pattern, length=None, classes=[])

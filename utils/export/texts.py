@@ -1,5 +1,6 @@
 """A recurrent network of texts without Theano: embedding, LSTM and output layer, and the tokens that it knows."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,16 +10,14 @@ import numpy as np
 from utils.errors import UserError
 from utils.export.network import LARGEST
 from utils.export.predict import activate
+from utils.tokens import END_OF_LINE, PADDING_ID, UNKNOWN, UNKNOWN_ID, WORD, line_words, padded
 
 __all__ = ["TextNetwork", "compact_text", "of_run", "text_shapes", "UNITS", "TASKS", "PATTERNS"]
 
 #: What a network is for: the next character, the next word, or the class of a document.
 TASKS = ("characters", "words", "documents")
 #: How a text may be split into words; from a stranger's file, no other regular expression is taken.
-PATTERNS = (r"\S+", r"[\w']+|[^\w\s]", r"\w+")
-#: Tokens of these names are no words of a text: padding, start and unknown words of documents; the end of a line.
-PADDING_ID, START_ID, UNKNOWN_ID = range(3)
-UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
+PATTERNS = (r"\S+", r"[\w']+|[^\w\s]", WORD)
 #: Of a network without an embedding, `dimensions` is 0.
 UNITS = ("words", "dimensions", "neurons", "outputs")
 #: Numbers that a block of steps may take at once.
@@ -122,18 +121,9 @@ class TextNetwork:
         """
         if self._lower:
             text = text.lower()
-        if self.task == "characters":
-            tokens = list(text)
-        elif self.task == "documents":
-            tokens = re.findall(self.pattern, text)[:self.length - 1]
-        else:
-            tokens = [word for line in text.removesuffix("\n").split("\n")
-                      for word in (*re.findall(self.pattern, line), END_OF_LINE)]
-        ids = self.ids(tokens)
         if self.task == "documents":
-            padding = [PADDING_ID] * (self.length - 1 - len(ids))
-            ids = np.array([*padding, START_ID, *ids], np.int32)
-        return ids
+            return padded([self.ids(re.findall(self.pattern, text))], self.length)[0]
+        return self.ids(list(text) if self.task == "characters" else line_words(text, self.pattern))
 
     def ids(self, tokens):
         """The ids of a list of str, int32; errors as of :meth:`encode`."""
@@ -226,12 +216,9 @@ class TextNetwork:
     def _steps(self, tokens, state=None, last=False):
         """h at each step, (sequences, steps, neurons), or the last one alone, and the state (h, c)."""
         sequences, steps = tokens.shape
-        neurons, W_h = self.units["neurons"], self.arrays["lstm.W_h"]
+        neurons, (moved, W_h) = self.units["neurons"], self._moved
         h, c = state or (np.zeros((sequences, neurons), np.float32),) * 2
         found = None if last else np.empty((sequences, steps, neurons), np.float32)
-        # Of the others, the state decides nothing.
-        moved = np.flatnonzero(W_h.any(axis=0))
-        W_h = np.ascontiguousarray(W_h[:, moved])
         for step in range(steps):
             a = self._added[tokens[:, step]]
             a[:, moved] += h @ W_h
@@ -258,6 +245,13 @@ class TextNetwork:
         embedding = self.arrays.get("embedding.W")
         W_x = self.arrays["lstm.W_x"]
         return (W_x if embedding is None else embedding @ W_x) + self.arrays["lstm.b"]
+
+    @cached_property
+    def _moved(self):
+        """The gates that the state moves, and W_h's columns of them."""
+        W_h = self.arrays["lstm.W_h"]
+        moved = np.flatnonzero(W_h.any(axis=0))
+        return moved, np.ascontiguousarray(W_h[:, moved])
 
     @cached_property
     def _ids(self):
@@ -289,7 +283,7 @@ def text_shapes(task, units):
     found = {"embedding.W": (words, dimensions)} if dimensions else {}
     found.update({"lstm.W_x": (dimensions or words, 4 * neurons), "lstm.W_h": (neurons, 4 * neurons),
                   "lstm.b": (4 * neurons,), "output.W": (neurons, outputs), "output.b": (outputs,)})
-    if sum(int(np.prod(shape, dtype=object)) for shape in found.values()) > LARGEST or 4 * words * neurons > LARGEST:
+    if sum(map(math.prod, found.values())) > LARGEST or 4 * words * neurons > LARGEST:
         raise ValueError("the network is too large")
     return found
 
@@ -301,7 +295,7 @@ def of_run(layers, arrays, **keywords):
     ----------
     layers : list of dict
     arrays : dict
-        {"layer.param": array}
+        {"layer.param": float32 array}
     **keywords
         `task`, `vocabulary`, `classes`, `pattern` and `length` of :class:`TextNetwork`
 
@@ -317,7 +311,7 @@ def of_run(layers, arrays, **keywords):
     found = {}
     for layer in layers[1:]:
         prefix = f"{layer['name']}."
-        found.update({f"{layer['kind']}.{name.removeprefix(prefix)}": np.asarray(array, np.float32)
+        found.update({f"{layer['kind']}.{name.removeprefix(prefix)}": array
                       for name, array in arrays.items() if name.startswith(prefix)})
     if missing := {"lstm.W_x", "lstm.W_h", "lstm.b", "output.W", "output.b"} - set(found):
         raise UserError(f"the network has no {', '.join(sorted(missing))}")

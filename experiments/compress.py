@@ -33,6 +33,7 @@ from utils.export.onnx import write_onnx
 from utils.export.picture import read_picture
 from utils.export.texts import compact_text
 from utils.export.torch_state import write_state
+from utils.measures import bits
 
 #: Names of the classes; other data sets have numbers.
 CLASSES = {
@@ -42,7 +43,7 @@ CLASSES = {
     "ag-news": ("world", "sports", "business", "science and technology")}
 #: Training images that `choose` looks at, and errors among 100, or bits a token, that a smaller file may bring.
 HELD_OUT, ALLOWED, ALLOWED_BITS = 10000, 0.02, 0.005
-#: Documents or tokens whose predictions are compared; tokens that `--predict` writes.
+#: Tokens of a text whose predictions are compared; tokens that `--predict` writes.
 COMPARED, WRITTEN = 10000, 300
 #: Images whose two best classes are closer than this may change their class by rounding.
 CLOSE = 1e-5
@@ -150,10 +151,9 @@ class Images:
 
     def remarks(self, network):
         """Lines on what is left, and on how far predictions are apart."""
-        found, dense = self._compacted, self.dense
+        found = self._compacted
         return [f"Units: {'-'.join(map(str, found.units_before))}, left {'-'.join(map(str, found.units))}",
-                f"Multiplications an image: {dense.multiplications():,}, compacted "
-                f"{self.compacted.multiplications():,}, sparse {self.compacted.multiplications(sparse=True):,}",
+                _multiplications("an image", self),
                 *(f"Dense and {name}: {difference(self._outputs['dense'], self._outputs[name])}"
                   for name in ("compact", "sparse"))]
 
@@ -166,7 +166,7 @@ class Texts:
         self._examples = run.texts(data_dir)
         self.dense = run.exported_texts(self._examples, CLASSES.get(run.summary["dataset"], ()))
         self.compacted = compact_text(self.dense)
-        self.forms = {"dense": (self.dense,), "compact": (self.compacted,)}
+        self.forms, self._outputs = {"dense": (self.dense,), "compact": (self.compacted,)}, {}
         self._documents = self.dense.task == "documents"
         self.allowed = ALLOWED if self._documents else ALLOWED_BITS
         self.headers = ("Error %",) if self._documents else ("Error %", "Bits a token")
@@ -181,26 +181,28 @@ class Texts:
     def loss(self, network):
         """The percentage of errors on validation documents, or bits a token of the validation text."""
         nll, error = network.evaluate(*self._known(network, self._valid))
-        return error if self._documents else nll / np.log(2)
+        return error if self._documents else bits(nll)
 
     def score(self, name, network):
         """Cells of a table: the error on the test documents or text, and bits a token of a text."""
-        nll, error = network.evaluate(*self._known(network, self._test))
-        return [f"{error:.2f}"] + ([] if self._documents else [f"{nll / np.log(2):.4f}"])
+        tokens, targets = self._known(network, self._test)
+        if self._documents:
+            self._outputs[name] = output = network.probabilities(tokens)
+            return [f"{_wrong_percent(output, targets):.2f}"]
+        few = network.probabilities(tokens[:, :max(1, COMPARED // len(tokens))])
+        self._outputs[name] = few.reshape(-1, few.shape[-1])
+        nll, error = network.evaluate(tokens, targets)
+        return [f"{error:.2f}", f"{bits(nll):.4f}"]
 
     def remarks(self, network):
         """Lines on what is left, and on how far predictions are apart."""
         before, left = ({**network.units, "gates": network.gates} for network in (self.dense, self.compacted))
-        documents, tokens = self._documents, self._known(self.dense, self._test)[0]
-        few = tokens[:COMPARED] if documents else tokens[:, :max(1, COMPARED // len(tokens))]
-        one, other = (found.probabilities(self._known(found, (few, None))[0]).reshape(-1, before["outputs"])
-                      for found in (self.dense, self.compacted))
-        names = ("words", "dimensions", "neurons", "gates") if documents else ("neurons", "gates")
+        names = ("words", "dimensions", "neurons", "gates") if self._documents else ("neurons", "gates")
+        apart = difference(self._outputs["dense"], self._outputs["compact"],
+                           "documents" if self._documents else "tokens")
         found = ["Left: " + ", ".join(f"{left[name]:,} of {before[name]:,} {name}" for name in names),
-                 f"Multiplications a token: {self.dense.multiplications():,}, compacted "
-                 f"{self.compacted.multiplications():,}, sparse {self.compacted.multiplications(sparse=True):,}",
-                 f"Dense and compact: {difference(one, other, 'documents' if documents else 'tokens')}"]
-        if documents:
+                 _multiplications("a token", self), f"Dense and compact: {apart}"]
+        if self._documents:
             raw = data.DOCUMENTS[self._examples.id](self._data_dir).test
             error = _wrong_percent(network.predict(raw.inputs), raw.targets)
             found.append(f"From their texts, where rare words are unknown ones, the file has {error:.2f} % of the test "
@@ -249,6 +251,12 @@ def difference(one, other, inputs="images"):
     close = best[:, 1] - best[:, 0] < CLOSE
     return (f"probabilities differ by at most {np.abs(one - other).max():.1e}; of {len(one):,} {inputs} "
             f"{(other_class & ~close).sum()} have another class, {close.sum()} are undecided to {CLOSE:g}")
+
+
+def _multiplications(what, forms):
+    dense, compacted = forms.dense, forms.compacted
+    return (f"Multiplications {what}: {dense.multiplications():,}, compacted {compacted.multiplications():,}, "
+            f"sparse {compacted.multiplications(sparse=True):,}")
 
 
 def _wrong_percent(output, targets):

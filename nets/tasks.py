@@ -1,9 +1,10 @@
 """What a network is trained for: the data's term of the objective, and how well it does."""
 
-import math
 from collections import namedtuple
 
 import theano.tensor as T
+
+from utils.measures import bits, perplexity
 
 __all__ = ["Classification", "Distillation", "Evaluation", "NextToken"]
 
@@ -59,8 +60,8 @@ class NextToken(Classification):
     """
 
     def __init__(self, words=False):
-        self.measure = Measure("perplexity", "perpl", "8.2f", lambda found: math.exp(min(found.nll, 700.0))) if words \
-            else Measure("bits", "bits", "9.4f", lambda found: found.nll / math.log(2))
+        self.measure = Measure("perplexity", "perpl", "8.2f", lambda found: perplexity(found.nll)) if words \
+            else Measure("bits", "bits", "9.4f", lambda found: bits(found.nll))
 
     def targets(self):
         """A Theano variable for a minibatch: the token that follows at each step, (sequences, steps), int32."""

@@ -4,15 +4,14 @@ import numpy as np
 import seaborn
 from matplotlib.figure import Figure
 
-from utils import files
+from utils import files, measures
 from utils.runs import LEFT, sparsity_columns
 
 __all__ = ["draw_curves", "draw_comparison", "draw_thresholds"]
 
 
 #: How the mean of -log p becomes what language models are measured by, with the axis' title.
-_MEASURES = {"bits": (lambda nll: nll / np.log(2), "bits a character"),
-             "perplexity": (lambda nll: np.exp(min(nll, 700.0)), "perplexity")}
+_MEASURES = {"bits": (measures.bits, "bits a character"), "perplexity": (measures.perplexity, "perplexity")}
 
 
 def draw_curves(history, path, title, prunes=False, parts=None):

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from utils import measures
 from utils.errors import UserError
 from utils.export.network import LARGEST
 from utils.export.predict import activate
@@ -155,7 +156,7 @@ class TextNetwork:
         ids = self.encode(text)
         if len(ids) < 2:
             raise UserError("a text of one token predicts nothing")
-        return self.evaluate(ids[np.newaxis, :-1], ids[np.newaxis, 1:])[0] / np.log(2)
+        return measures.bits(self.evaluate(ids[np.newaxis, :-1], ids[np.newaxis, 1:])[0])
 
     def generate(self, number, start, temperature=1.0, seed=0):
         """`number` tokens that follow a text, drawn one after another; temperatures below 1 make them more probable."""

@@ -21,30 +21,24 @@ const splits = (detail, name) =>
   ]
     .filter(([split]) => column(detail, `${split}_${name}`).length)
     .map(([split, place]) => curve(detail, `${split}_${name}`, split, place));
-const splitColumns = (detail, name) => ["train", "valid", "test"].map(split => column(detail, `${split}_${name}`));
+const heights = curves => curves.map(one => one.y);
 
 function lossChart(detail) {
   const x = {title: "epoch"},
     measure = measureOf(detail);
-  if (measure)
+  if (measure) {
+    const [name, title] = measure,
+      curves = splits(detail, name);
     return [
-      splits(detail, measure[0]),
-      {
-        xaxis: x,
-        yaxis: measure[0] === "bits" ? {title: measure[1]} : logAxis(measure[1], ...splitColumns(detail, measure[0])),
-        hovermode: "x unified"
-      }
+      curves,
+      {xaxis: x, yaxis: name === "bits" ? {title} : logAxis(title, ...heights(curves)), hovermode: "x unified"}
     ];
+  }
   const apart = column(detail, "train_loss").some((value, place) => value !== column(detail, "train_nll")[place]),
-    dotted = {line: {color: color(3), width: 2, dash: "dot"}};
-  return [
-    [...splits(detail, "nll"), ...(apart ? [curve(detail, "train_loss", "train, objective", 3, dotted)] : [])],
-    {
-      xaxis: x,
-      yaxis: logAxis("nats per example", ...splitColumns(detail, "nll"), column(detail, "train_loss")),
-      hovermode: "x unified"
-    }
-  ];
+    dotted = {line: {color: color(3), width: 2, dash: "dot"}},
+    curves = splits(detail, "nll");
+  if (apart) curves.push(curve(detail, "train_loss", "train, objective", 3, dotted));
+  return [curves, {xaxis: x, yaxis: logAxis("nats per example", ...heights(curves)), hovermode: "x unified"}];
 }
 
 function curve(detail, name, label, place, more = {}) {
@@ -102,14 +96,10 @@ function runView(id) {
     layers = el("div");
   const x = {title: "epoch"};
   const curves = [
-    chartCard("Error", () => [
-      splits(detail, "error_percent"),
-      {
-        xaxis: x,
-        yaxis: errorAxis(splitColumns(detail, "error_percent").filter(values => values.length)),
-        hovermode: "x unified"
-      }
-    ]),
+    chartCard("Error", () => {
+      const curves = splits(detail, "error_percent");
+      return [curves, {xaxis: x, yaxis: errorAxis(heights(curves)), hovermode: "x unified"}];
+    }),
     chartCard("Loss, -log p(y | x)", () => lossChart(detail)),
     chartCard("Sparsity by layer", () => sparsityChart(detail)),
     chartCard("Compression", () => [
@@ -169,12 +159,11 @@ function runView(id) {
     );
     const tile = (name, value) =>
       value === "" ? null : el("div", {class: "tile"}, el("small", {}, name), el("b", {}, value));
+    const measure = measureOf(detail);
     tiles.replaceChildren(
       ...[
         tile("Test error", row.error === null ? "" : `${percent(row.error)} %`),
-        ...[measureOf(detail)]
-          .filter(Boolean)
-          .map(([name, what]) => tile(`Test, ${what}`, column(detail, `test_${name}`).at(-1).toFixed(3))),
+        measure && tile(`Test, ${measure[1]}`, column(detail, `test_${measure[0]}`).at(-1).toFixed(3)),
         tile("Train error", row.train_error === null ? "" : `${percent(row.train_error)} %`),
         tile("Sparsity", row.prunes && row.sparsity !== null ? `${percent(row.sparsity)} %` : ""),
         tile(

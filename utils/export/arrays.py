@@ -19,21 +19,23 @@ class ArrayStream:
 
     Parameters
     ----------
-    stream : :class:`utils.export.coding.Writer` or :class:`utils.export.coding.Reader`
     values : str
         one of `coding.VALUES`
-    raw : list or None
-        to which the bytes of what is not coded are appended; None reads
-    content : bytes
-        what such bytes are read from
+    content : dict or None
+        what :meth:`content` gave, to read from; None writes
     """
 
-    def __init__(self, stream, values, raw, content=b""):
-        self._stream, self._raw, self._content = stream, raw, content
+    def __init__(self, values, content=None):
+        self.writing = content is None
+        self._stream = coding.Writer() if self.writing else coding.Reader(content["code"])
+        self._raw, self._content = [], (content or {}).get("values", b"")
         self._type = None if values.isdigit() else float_type(values)
         self._bits = int(values) if values.isdigit() else None
-        self.writing = raw is not None
         self.found = {}
+
+    def content(self):
+        """What was written, {name: bytes}: `code`, and `values` of what is not coded if there is any."""
+        return {"code": self._stream.bytes(), **({"values": b"".join(self._raw)} if self._raw else {})}
 
     def selection(self, layer, count, width):
         flags = None

@@ -107,12 +107,9 @@ def _image_arrays(network, values):
     architecture = {"layers": layers, "params": params, "preprocessing": None if network.preprocessing is None else
                     sorted(network.preprocessing), "classes": len(network.classes) if numbered else network.classes,
                     "values": values}
-    writer, raw = coding.Writer(), []
-    keep = ArrayStream(writer, values, raw)
+    keep = ArrayStream(values)
     _walk(keep, {**architecture, "layers": network.layers}, network.arrays, network.preprocessing)
-    arrays = {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))), "code": writer.bytes()}
-    if raw:
-        arrays["values"] = b"".join(raw)
+    arrays = {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))), **keep.content()}
     if "whitening" in (network.preprocessing or ()):
         matrix = network.preprocessing["whitening"]
         arrays["whitening"] = matrix[np.triu_indices(len(matrix))].astype(float_type(values)).tobytes()
@@ -122,15 +119,11 @@ def _image_arrays(network, values):
 def _text_arrays(network, values):
     """The same of a :class:`utils.export.texts.TextNetwork`."""
     architecture = {**{name: getattr(network, name) for name in _TEXT_FIELDS}, "units": network.units, "values": values}
-    writer, raw = coding.Writer(), []
-    keep = ArrayStream(writer, values, raw)
+    keep = ArrayStream(values)
     for name in text_shapes(network.task, network.units):
         _text_array(keep, name, network.arrays[name])
-    arrays = {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))),
-              "vocabulary": _deflated("\0".join(network.vocabulary)), "code": writer.bytes()}
-    if raw:
-        arrays["values"] = b"".join(raw)
-    return arrays
+    return {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))),
+            "vocabulary": _deflated("\0".join(network.vocabulary)), **keep.content()}
 
 
 #: What a file holds of a network of texts as it is.
@@ -197,7 +190,7 @@ def _decoded(arrays):
     if values not in coding.VALUES or not set(preprocessing or ()) <= {"mean", "whitening"}:
         raise ValueError("values")
     shapes = array_shapes(layers, architecture["params"])
-    keep = ArrayStream(coding.Reader(arrays["code"]), values, None, arrays.get("values", b""))
+    keep = ArrayStream(values, arrays)
     # `select` layers need their indices before the layers can be checked; their shapes are checked first.
     check(_with_indices(layers), shapes)
     _walk(keep, architecture, shapes, preprocessing)
@@ -228,7 +221,7 @@ def _decoded_text(arrays):
             or not all(isinstance(name, str) for name in classes) or not isinstance(length, (int, type(None))):
         raise ValueError("fields")
     shapes = text_shapes(task, architecture["units"])
-    keep = ArrayStream(coding.Reader(arrays["code"]), architecture["values"], None, arrays.get("values", b""))
+    keep = ArrayStream(architecture["values"], arrays)
     for name, shape in shapes.items():
         _text_array(keep, name, shape)
     return TextNetwork(task, keep.found, tuple(_inflated(arrays["vocabulary"]).split("\0")), list(classes), pattern,

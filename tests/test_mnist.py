@@ -1,13 +1,13 @@
 import gzip
 import hashlib
-import os
 
 import numpy as np
 import pytest
 
 import data
 from data import mnist
-from data.download import DEFAULT_FOLDER, FileSet
+from data.archives import gunzip
+from data.download import DEFAULT_FOLDER, FileSet, find
 from test_archives import idx
 from utils.errors import UserError
 
@@ -103,7 +103,7 @@ def test_a_variant_is_taken_from_disk_whatever_it_holds_but_never_downloaded(fol
 
 def test_known_hashes_are_of_mnists_real_files():
     """Runs where MNIST was downloaded; elsewhere there is nothing to compare with."""
-    if not all(os.path.exists(os.path.join(DEFAULT_FOLDER, "mnist", name)) for name in mnist.MNIST.sha256):
+    if not find(mnist.MNIST, DEFAULT_FOLDER, gunzip):
         pytest.skip("MNIST is not in data/downloads")
     real = data.load("mnist")
     assert real.train.inputs.shape == (60000, 1, 28, 28) and real.test.inputs.shape == (10000, 1, 28, 28)

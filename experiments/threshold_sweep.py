@@ -4,8 +4,8 @@
     python experiments/threshold_sweep.py results/RUN --thresholds 3 1 0.5 0
 
 The weights stay as they were trained; only the cut is moved, as a training's --final-threshold does in the end. To
-choose one, take a run trained with --validation, whose errors are of training images held out; errors of the test set
-are to inform.
+choose one of images, take a run trained with --validation, whose errors are of training images held out; errors of the
+test set are to inform. Of texts, choose by the validation column.
 
 Leaves thresholds.json and thresholds.png in the run's folder.
 """
@@ -20,10 +20,8 @@ from tqdm import tqdm
 
 from experiments.common import status
 from experiments.common.finished import FinishedRun
-from nets import methods
-from nets.layers.sparse_vd import SparseVDLayer
-from nets.params import named_params
-from nets.sparsity import log_alphas
+from nets.layers.posterior import WeightPosterior
+from nets.sparsity import cut_at, log_alphas
 from nets.training.trainer import Predictor
 from utils import compression, files, plots
 from utils.errors import UserError
@@ -42,41 +40,52 @@ def main():
                         help="where data sets lie and are downloaded to (default: $SPARSEVD_DATA, or data/downloads)")
     args = parser.parse_args()
     run = FinishedRun(args.run)
-    dataset = run.dataset(args.data_dir)
-    _, net = run.trained(dataset)
-    found = log_alphas(net)
-    if not found:
+    if run.summary["method"] != "sparse-vd":
         raise UserError(f"{args.run} is a run of {run.summary['method_title']}, which has no log alpha")
-    images = "images held out (--validation)" if run.summary["validation"] else "test images"
-    swept = sweep(run, net, found, dataset, sorted(args.thresholds, reverse=True))
-    files.write_json(os.path.join(args.run, "thresholds.json"), {"images": images, **swept})
-    print(tabulate([(row["threshold"], row["error_percent"], row["compression"] or "all pruned")
+    dataset = run.texts(args.data_dir) if run.task else run.dataset(args.data_dir)
+    thresholds = sorted(args.thresholds, reverse=True)
+    # Nothing but the cut prunes.
+    _, net = run.trained(dataset, threshold=thresholds[0])
+    predictor = Predictor(net, run.source.task())
+    if run.task:
+        images, splits = "validation data", {"": dataset.valid, "test_": dataset.test}
+    else:
+        images, splits = "images held out (--validation)" if run.summary["validation"] else "test images", \
+            {"": dataset.test}
+    measure = predictor.task.measure
+    name, title = (measure.name, measure.name.capitalize()) if measure else ("error_percent", "Error %")
+    swept = {"images": images, **sweep(net, predictor, splits, thresholds)}
+    files.write_json(os.path.join(args.run, "thresholds.json"), swept)
+    print(tabulate([(row["threshold"], *(row[split + name] for split in splits), row["compression"] or "all pruned")
                     for row in swept["thresholds"]],
-                   ("log alpha <", f"Error %, {images}", "Compression"), floatfmt=("g", ".2f", ".1f")))
+                   ("log alpha <", f"{title}, {images}", *([f"{title}, test"] if run.task else ()), "Compression"),
+                   floatfmt=("g", *[".4f" if measure else ".2f"] * len(splits), ".1f")))
     picture = os.path.join(args.run, "thresholds.png")
     plots.draw_thresholds(swept, picture, f"{run.title}, {run.summary['dataset_title']}, {run.name}", images)
     print(f"\nIn {args.run}: thresholds.json, thresholds.png")
 
 
-def sweep(run, net, log_alpha, dataset, thresholds):
-    """Error and compression for each threshold, and the histogram of log alpha by layer; JSON's types."""
-    values = {name: param.get_value() for name, param in named_params(net, training_only=False).items()}
-    # The dense network that holds the pruned weights predicts the same.
-    dense = run.build(methods.make("dense"), dataset)
-    params, predictor = named_params(dense), Predictor(dense)
-    rows = []
+def sweep(net, predictor, splits, thresholds):
+    """Errors and compression for each threshold, from the highest on, and the histogram of log alpha by array.
+
+    What the errors of each split are called begins with the split's name. All is of JSON's types.
+    """
+    edges = np.linspace(-WeightPosterior.CLIP, WeightPosterior.CLIP, BINS + 1)
+    log_alpha = log_alphas(net)
+    histogram = {title: np.histogram(values, edges)[0].tolist() for title, values in log_alpha.items()}
+    measure, rows = predictor.task.measure, []
     for threshold in tqdm(thresholds, desc="thresholds", leave=False, disable=None):
-        for name, param in params.items():
-            layer, _, kind = name.rpartition(".")
-            pruned = kind == "W" and log_alpha[layer] >= threshold
-            param.set_value(np.where(pruned, 0, values[name]).astype(param.dtype))
+        cut_at(net, threshold, log_alpha)
         found = compression.total(predictor.count_layers())
-        rows.append({"threshold": threshold, "nonzero": found.nonzero,
-                     "error_percent": predictor.evaluate(dataset.test).error_percent,
-                     "compression": found.compression if found.nonzero else None})
-    edges = np.linspace(-SparseVDLayer.CLIP, SparseVDLayer.CLIP, BINS + 1)
-    return {"thresholds": rows, "edges": edges.tolist(),
-            "histogram": {name: np.histogram(values, edges)[0].tolist() for name, values in log_alpha.items()}}
+        row = {"threshold": threshold, "nonzero": found.nonzero,
+               "compression": found.compression if found.nonzero else None}
+        for name, split in splits.items():
+            evaluation = predictor.evaluate(split)
+            row[f"{name}error_percent"] = evaluation.error_percent
+            if measure:
+                row[name + measure.name] = measure.of(evaluation)
+        rows.append(row)
+    return {"thresholds": rows, "edges": edges.tolist(), "histogram": histogram}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from nets.params import named_params
 from nets.structure import cut
 from utils.compression import LayerSparsity
 
-__all__ = ["EffectiveParams", "log_alphas", "posteriors", "weight_layers"]
+__all__ = ["EffectiveParams", "cut_at", "log_alphas", "posteriors", "weight_layers"]
 
 
 def weight_layers(net):
@@ -23,10 +23,23 @@ def posteriors(net):
 
 
 def log_alphas(net):
-    """log alpha of the layers that have one: {layer: array of the weights' shape}."""
-    layers = [layer for layer in weight_layers(net) if hasattr(layer, "get_log_alpha")]
-    return dict(zip([layer.name for layer in layers],
-                    theano.function([], [layer.get_log_alpha() for layer in layers])()))
+    """log alpha of all posteriors of a network: {title: array of the weights' shape}.
+
+    Titles are those of `EffectiveParams.count_layers`, and "lstm.z_h" or the like of groups' variables.
+    """
+    titles = [_title(layer, posterior.theta) for layer in weight_layers(net)
+              for posterior in getattr(layer, "posteriors", ())]
+    return dict(zip(titles, theano.function([], [posterior.log_alpha for posterior in posteriors(net)])()))
+
+
+def cut_at(net, threshold, log_alpha=None):
+    """Sets the means of all weights and groups with log alpha >= threshold to 0.
+
+    `log_alpha` : what :func:`log_alphas` gave, where it is known
+    """
+    for posterior, values in zip(posteriors(net), (log_alpha or log_alphas(net)).values(), strict=True):
+        theta = posterior.theta.get_value()
+        posterior.theta.set_value(np.where(values < threshold, theta, 0).astype(theta.dtype))
 
 
 class EffectiveParams:
@@ -89,4 +102,5 @@ class EffectiveParams:
 
 
 def _title(layer, param):
-    return layer.name if len(layer.weights) == 1 else f"{layer.name}.{param.name.split('.')[-1]}"
+    alone = len(layer.weights) == 1 and layer.weights[0] is param
+    return layer.name if alone else f"{layer.name}.{param.name.split('.')[-1]}"

@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 import theano
+from PIL import Image
 
 from data.sequences import pieces, streams
-from experiments import compress, paper_tables
+from experiments import compress, paper_tables, threshold_sweep
 from experiments.common import cli
 from experiments.common.experiment import run as run_experiment
 from experiments.common.finished import FinishedRun
@@ -163,6 +164,32 @@ def test_it_becomes_a_file(run, capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["compress.py", *flags])
         with pytest.raises(UserError, match="take networks of images"):
             compress.main()
+
+
+def test_its_threshold_is_moved(run, folder, capsys, monkeypatch):
+    name, own = run
+    # Where half of the weights are cut, that were trained for three epochs.
+    monkeypatch.setattr(sys, "argv", ["threshold_sweep.py", own, "--thresholds", "-5.5", "3"])
+    if name == "documents":
+        with pytest.raises(UserError, match="a run of Dense, which has no log alpha"):
+            threshold_sweep.main()
+        return
+    threshold_sweep.main()
+    assert "validation data" in capsys.readouterr().out
+    trained, cut = results.read_thresholds(own)["thresholds"]
+    script, *flags = RUNS[name]
+    other = train(script, os.path.join(folder, f"{name}-cut"), *flags, "--final-threshold", "-5.5")
+    for found, summary in ((trained, results.read_summary(own)), (cut, results.read_summary(other))):
+        assert found["nonzero"] == sum(summary["nonzero"].values()) > 0
+        for key in ("valid_error_percent", "test_error_percent"):
+            assert found[key.replace("valid_", "")] == pytest.approx(summary[key])
+        measure = {"characters": "bits", "words": "perplexity"}[name]
+        assert found[measure] == pytest.approx(summary[f"valid_{measure}"])
+        assert found[f"test_{measure}"] == pytest.approx(summary[f"test_{measure}"])
+    assert cut["nonzero"] < trained["nonzero"]
+    with Image.open(os.path.join(own, "thresholds.png")) as picture:
+        assert picture.width > 1000
+    json.dumps(Record(own).details(Limits(1)), allow_nan=False)
 
 
 def test_it_starts_from_the_dense_networks_best_weights(folder, capsys):

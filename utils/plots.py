@@ -113,15 +113,17 @@ def draw_thresholds(swept, path, title, images):
     Parameters
     ----------
     swept : dict
-        `thresholds`, a list of dicts with `threshold`, `error_percent`, `compression`; `histogram`, counts by layer;
-        `edges`, of its bins
+        `thresholds`, a list of dicts with `threshold`, `compression` and `error_percent`, in place of which bits or
+        perplexity are drawn where they have it; `histogram`, counts by layer; `edges`, of its bins
     path, title : str
     images : str
         what the errors are of
     """
     rows = [row for row in swept["thresholds"] if row["compression"]]
+    measure = next((name for name in _MEASURES if rows and name in rows[0]), "error_percent")
     thresholds, errors, compressions = (np.array([row[key] for row in rows], float)
-                                        for key in ("threshold", "error_percent", "compression"))
+                                        for key in ("threshold", measure, "compression"))
+    unit = _MEASURES[measure][1] if measure in _MEASURES else "error %"
     usual = errors < 3 * np.median(errors) + 1
     with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
         figure = Figure(figsize=(15, 4.5), layout="constrained")
@@ -130,9 +132,9 @@ def draw_thresholds(swept, path, title, images):
         for x, y, text in list(zip(compressions, errors, thresholds))[::4]:
             if y <= errors[usual].max():
                 curve.annotate(f"{text:g}", (x, y), xytext=(4, 4), textcoords="offset points", fontsize="small")
-        curve.set(xlabel="compression (numbers: log alpha <)", ylabel=f"error %, {images}")
-        by_threshold.plot(thresholds[usual], errors[usual], ".-", color="C1", label="error %")
-        by_threshold.set(xlabel="threshold on log alpha", ylabel=f"error %, {images}")
+        curve.set(xlabel="compression (numbers: log alpha <)", ylabel=f"{unit}, {images}")
+        by_threshold.plot(thresholds[usual], errors[usual], ".-", color="C1", label=unit)
+        by_threshold.set(xlabel="threshold on log alpha", ylabel=f"{unit}, {images}")
         other = by_threshold.twinx()
         other.plot(thresholds[usual], compressions[usual], ".--", color="C2", label="compression")
         other.set(ylabel="compression")

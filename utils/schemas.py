@@ -246,6 +246,12 @@ class _Threshold(TypedDict):
     error_percent: Percent
     compression: AboveZero | None
     nonzero: Count
+    # Of runs on texts, whose other figures are of validation data.
+    test_error_percent: NotRequired[Percent]
+    bits: NotRequired[AboveZero]
+    test_bits: NotRequired[AboveZero]
+    perplexity: NotRequired[AboveZero]
+    test_perplexity: NotRequired[AboveZero]
 
 
 class Thresholds(TypedDict):

@@ -56,11 +56,11 @@ class FinishedRun:
         self.layers = [LayerSparsity(name, weights, self.summary["nonzero"][name])
                        for name, weights in self.summary["weights"].items()]
 
-    def method(self):
-        """The run's method, with its values; `UserError` if this version has none of that name."""
+    def method(self, **changed):
+        """The run's method, with its values but for those `changed`; `UserError` if this version has none such."""
         from nets import methods
         try:
-            return methods.make(**self.settings["method"])
+            return methods.make(**{**self.settings["method"], **changed})
         except ValueError as error:
             raise UserError(f"{self.folder}: {error}") from None
 
@@ -77,10 +77,19 @@ class FinishedRun:
 
     def texts(self, data_dir=None):
         """The text or the documents that the run was trained and tested on, as examples, with their `vocabulary`."""
+        return self.source.load(self._values, data_dir)
+
+    @property
+    def source(self):
+        """What it is trained on, as :mod:`experiments.common.sources` has it."""
         import nets  # noqa: F401  prepares Theano
         from experiments.common.sources import SOURCES
+        return SOURCES[self.task or "images"]
+
+    @property
+    def _values(self):
         own = self.settings["dataset"]
-        return SOURCES[self.task].load({**own, "dataset": own["name"], **self.settings["training"]}, data_dir)
+        return {**self.settings, **own, "dataset": own["name"], **self.settings["training"]}
 
     def exported_texts(self, examples, classes=()):
         """The :class:`utils.export.TextNetwork` of a run on texts; `examples` as :meth:`texts` gives them."""
@@ -103,18 +112,22 @@ class FinishedRun:
         return seed, own.get("variant"), own.get("validation")
 
     def build(self, method, dataset=None, **keywords):
-        """The run's network by a method, with weights still to be set; without a data set, for the paper's images."""
+        """The run's network by a method, with weights still to be set; without a data set, for the paper's images.
+
+        `dataset` : images, or a run's :meth:`texts`.
+        """
         from nets.architectures import NETWORKS
         if self.summary["network"] not in NETWORKS:
             raise UserError(f"{self.folder} is of a network {self.summary['network']!r} that this version has not")
-        shape = {} if dataset is None else {"input_shape": dataset.train.inputs.shape[1:],
-                                            "num_classes": dataset.num_classes}
-        return NETWORKS[self.summary["network"]].build(method, k=self.summary["k"], **shape, **keywords)
+        if dataset is not None:
+            keywords.update(self.source.network(dataset, self._values), input_shape=dataset.train.inputs.shape[1:],
+                            num_classes=dataset.num_classes)
+        return NETWORKS[self.summary["network"]].build(method, k=self.summary["k"], **keywords)
 
-    def trained(self, dataset=None):
-        """The run's method and its network with the trained weights."""
+    def trained(self, dataset=None, **changed):
+        """The run's method, but for values `changed`, and its network with the trained weights."""
         from nets.training import warm_start
-        method = self.method()
+        method = self.method(**changed)
         net = self.build(method, dataset)
         warm_start.Weights(self.folder).copy_to(net)
         return method, net

@@ -1,7 +1,5 @@
 """Sparse variational dropout: layers whose weights have a posterior, and the KL term of the objective."""
 
-import numpy as np
-import theano
 import theano.tensor as T
 from lasagne.init import Constant, GlorotUniform, Normal
 from lasagne.layers import get_all_params
@@ -14,7 +12,7 @@ from nets.layers.sparse_vd import PARAMETERIZATIONS, SparseVDConv2DLayer, Sparse
 from nets.methods.base import Group, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
-from nets.sparsity import posteriors, weight_layers
+from nets.sparsity import cut_at, posteriors, weight_layers
 from utils.errors import UserError
 from utils.flags import Flag, number, size
 
@@ -127,9 +125,5 @@ class SparseVD(Method):
                 Group(noise, self.noise_rate)]
 
     def finish(self, net):
-        if self.final_threshold is None:
-            return
-        found = posteriors(net)
-        for posterior, log_alpha in zip(found, theano.function([], [own.log_alpha for own in found])()):
-            theta = posterior.theta.get_value()
-            posterior.theta.set_value(np.where(log_alpha < self.final_threshold, theta, 0).astype(theta.dtype))
+        if self.final_threshold is not None:
+            cut_at(net, self.final_threshold)

@@ -31,7 +31,7 @@ from utils.export.c_file import write_c
 from utils.export.coding import VALUES
 from utils.export.onnx import write_onnx
 from utils.export.picture import read_picture
-from utils.export.texts import compact_text
+from utils.export.texts import compact_text, pruned_as_unknown
 from utils.export.torch_state import write_state
 from utils.measures import bits
 
@@ -165,12 +165,16 @@ class Texts:
         self._data_dir, self._streams = data_dir, run.settings["training"]["batch_size"]
         self._examples = run.texts(data_dir)
         self.dense = run.exported_texts(self._examples, CLASSES.get(run.summary["dataset"], ()))
-        self.compacted = compact_text(self.dense)
-        self.forms, self._outputs = {"dense": (self.dense,), "compact": (self.compacted,)}, {}
         self._documents = self.dense.task == "documents"
         self.allowed = ALLOWED if self._documents else ALLOWED_BITS
         self.headers = ("Error %",) if self._documents else ("Error %", "Bits a token")
         self._valid, self._test = (self._in_order(split) for split in (self._examples.valid, self._examples.test))
+        self.compacted = compact_text(self.dense)
+        if self._documents:
+            without = compact_text(pruned_as_unknown(self.dense))
+            if self.loss(without) <= self.loss(self.compacted) + ALLOWED:
+                self.compacted = without
+        self.forms, self._outputs = {"dense": (self.dense,), "compact": (self.compacted,)}, {}
 
     def _in_order(self, split):
         """Inputs and targets; of streams, one row for each."""

@@ -12,7 +12,7 @@ from test_export import packages, run_without_theano  # noqa: F401  a fixture
 from utils.errors import UserError
 from utils.export import container, load, texts
 from utils.export.coding import VALUES
-from utils.export.texts import PATTERNS, TextNetwork, compact_text
+from utils.export.texts import PATTERNS, TextNetwork, compact_text, pruned_as_unknown
 from utils.tokens import END_OF_LINE, SPECIAL, UNKNOWN_ID, WORD
 
 TASKS = ("characters", "words", "documents")
@@ -133,6 +133,20 @@ def test_words_like_unknown_ones_are_read_as_such():
     small = compact_text(network)
     assert small.vocabulary == tuple(word for number, word in enumerate(network.vocabulary) if number not in (5, 7))
     assert (small.predict(["w5 w6 w7 nowhere"]) == network.predict(["w5 w6 w7 nowhere"])).all()
+
+
+def test_pruned_words_are_read_as_unknown_ones():
+    network = samples.text_network("documents", 1)
+    network.arrays["embedding.W"][[5, 9]] = 0
+    pruned = [network.vocabulary[number] for number in (5, 9)]
+    small = compact_text(pruned_as_unknown(network))
+    assert small.vocabulary == tuple(token for token in network.vocabulary if token not in pruned)
+    left = [token for token in small.vocabulary if token not in SPECIAL]
+    unknown = f"{left[0]} nowhere {left[1]}"
+    expected = network.predict([unknown, " ".join(left[:4])])
+    np.testing.assert_allclose(small.predict([unknown, " ".join(left[:4])]), expected, atol=1e-6)
+    np.testing.assert_allclose(small.predict([unknown.replace("nowhere", pruned[0])]), expected[:1], atol=1e-6)
+    assert np.abs(network.predict([unknown.replace("nowhere", pruned[0])]) - expected[:1]).max() > 1e-4
 
 
 # What is done to texts is what was done to those that the network was trained on.

@@ -13,7 +13,7 @@ from utils.export.network import LARGEST
 from utils.export.predict import activate
 from utils.tokens import END_OF_LINE, PADDING_ID, UNKNOWN, UNKNOWN_ID, WORD, line_words, padded
 
-__all__ = ["TextNetwork", "compact_text", "of_run", "text_shapes", "UNITS", "TASKS", "PATTERNS"]
+__all__ = ["TextNetwork", "compact_text", "of_run", "pruned_as_unknown", "text_shapes", "UNITS", "TASKS", "PATTERNS"]
 
 #: What a network is for: the next character, the next word, or the class of a document.
 TASKS = ("characters", "words", "documents")
@@ -317,6 +317,15 @@ def of_run(layers, arrays, **keywords):
     if missing := {"lstm.W_x", "lstm.W_h", "lstm.b", "output.W", "output.b"} - set(found):
         raise UserError(f"the network has no {', '.join(sorted(missing))}")
     return TextNetwork(arrays=found, hard=bool(layers[-2].get("hard")), **keywords)
+
+
+def pruned_as_unknown(network):
+    """A network of documents that reads words whose embedding is 0 as unknown ones, so that no file needs them."""
+    W = network.arrays["embedding.W"].copy()
+    pruned = ~W.any(axis=1)
+    pruned[:UNKNOWN_ID] = False                  # padding and the start are no words
+    W[pruned] = W[UNKNOWN_ID]
+    return replace(network, arrays={**network.arrays, "embedding.W": W})
 
 
 def compact_text(network):

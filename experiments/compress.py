@@ -43,6 +43,8 @@ CLASSES = {
     "ag-news": ("world", "sports", "business", "science and technology")}
 #: Training images that `choose` looks at, and errors among 100, or bits a token, that a smaller file may bring.
 HELD_OUT, ALLOWED, ALLOWED_BITS = 10000, 0.02, 0.005
+#: Long pieces that a test text is read in, too: a network that begins anew often is at a loss for as often.
+PIECES = 20
 #: Tokens of a text whose predictions are compared; tokens that `--predict` writes.
 COMPARED, WRITTEN = 10000, 300
 #: Images whose two best classes are closer than this may change their class by rounding.
@@ -211,6 +213,14 @@ class Texts:
             error = _wrong_percent(network.predict(raw.inputs), raw.targets)
             found.append(f"From their texts, where rare words are unknown ones, the file has {error:.2f} % of the test "
                          "documents wrong")
+        if self.dense.task == "characters":
+            inputs, targets = self._test
+            text = np.column_stack([inputs, targets[:, -1]]).ravel()
+            length = len(text) // PIECES
+            text = text[:PIECES * length].reshape(PIECES, length)
+            nll, _ = network.evaluate(text[:, :-1], text[:, 1:])
+            found.append(f"Read in {PIECES} pieces of {length:,} characters, the test text takes it {bits(nll):.4f} "
+                         "bits a character")
         return found
 
     def _known(self, network, split):

@@ -19,6 +19,7 @@ from experiments.common.finished import FinishedRun
 from nets.training import loop
 from utils import files, published, results
 from utils.errors import UserError
+from utils.export import load
 from utils.export.texts import compact_text
 from utils.page.records import Limits, Record, references
 
@@ -154,6 +155,13 @@ def test_it_becomes_a_file(run, capsys, monkeypatch):
         out = capsys.readouterr().out
         assert f"network.safetensors, {'float32' if flags else 'shared values of'}" in out
         assert "0 have another class" in out and "neurons" in out
+        if name == "characters":
+            network, test = load(os.path.join(folder, "network.safetensors")), FinishedRun(folder).texts().test
+            text = np.column_stack([test.inputs, test.targets[:, -1]]).ravel()
+            length = len(text) // 20
+            text = text[:20 * length].reshape(20, length)
+            own = np.take_along_axis(network.probabilities(text[:, :-1]), text[:, 1:, np.newaxis], -1)
+            assert f"pieces of {length:,} characters, the test text takes it {-np.log2(own).mean():.4f}" in out
     cells = next(line for line in out.splitlines() if line.startswith("network.safetensors")).split()
     assert float(cells[4]) == pytest.approx(results.read_summary(folder)["test_error_percent"], abs=0.01)
     path = os.path.join(folder, "network.safetensors")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import weakref
 
 import lasagne
 import numpy as np
@@ -139,6 +140,19 @@ def test_blas_is_called_with_any_alignment_alike(rng, shapes):
         moved = memory[shift:shift + right.size].reshape(right.shape)
         moved[:] = right
         np.testing.assert_array_equal(product(left, moved), expected)
+
+
+def test_rows_of_another_number_free_those_before(rng):
+    W, ids = theano.shared(rng.normal(size=(9, 4)).astype(theano.config.floatX)), T.ivector()
+    summed = theano.function([ids], T.sum(W[ids], axis=0), mode="FAST_RUN")
+    node = summed.maker.fgraph.toposort()[0]
+    assert type(node.op).__name__ == "AdvancedSubtensor1"
+    kept, made = summed.fn.storage_map[node.outputs[0]], []
+    for number in (5, 5, 5, 3, 3, 5):
+        chosen = rng.randint(9, size=number).astype("int32")
+        np.testing.assert_allclose(summed(chosen), W.get_value()[chosen].sum(axis=0), rtol=1e-5)
+        made.append(weakref.ref(kept[0]))
+    assert made[-1]() is not None and not any(one() is not None for one in made[:-1])
 
 
 def test_lasagnes_missing_imports_are_provided(rng):

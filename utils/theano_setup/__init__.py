@@ -240,6 +240,7 @@ def _import_theano(flags):
     # Its C code does not compile for Python 3.11, with an error that Theano does not expect; without it, scan's loop is
     # Theano's own in Python.
     sys.modules["theano.scan_module.scan_perform_ext"] = None
+    _stop_leak_of_rows()
     compilation.once()
     compilation.in_blocks()
     if _available_cores() > 1:
@@ -251,6 +252,18 @@ def _import_theano(flags):
         if not theano.gpuarray.pygpu_activated:
             raise UserError(f"device={device} was asked for, but Theano cannot use it (its message is above): "
                             "python experiments/doctor.py checks what it needs; THEANO_FLAGS=device=cpu trains without")
+
+
+def _stop_leak_of_rows():
+    """Has Theano's code that takes rows of an array make a new array each time.
+
+    It counts a reference too many to one that it is given back to fill anew: when the shape changes, that one is lost.
+    """
+    from theano.tensor.subtensor import AdvancedSubtensor1
+    c_code, version = AdvancedSubtensor1.c_code, AdvancedSubtensor1.c_code_cache_version
+    AdvancedSubtensor1.c_code = lambda self, node, name, inputs, outputs, sub: (
+        f"Py_CLEAR({outputs[0]});" + c_code(self, node, name, inputs, outputs, sub))
+    AdvancedSubtensor1.c_code_cache_version = lambda self: (*version(self), 1)
 
 
 @contextlib.contextmanager

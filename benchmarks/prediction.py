@@ -8,7 +8,7 @@ Of a run, its network.safetensors is taken (`experiments/compress.py` makes it),
 dense network has random weights, which are as fast as any. All forms are timed in turn, again and again, and medians
 are shown, of one thread's processor time, or of the time that passes on more; those want an idle machine. Ratios are to
 the fastest of the dense network's engines in that column. The C file is compiled by `cc -O3 -march=native` and has one
-thread. Needs requirements-export.txt.
+thread, as numpy has here. Needs requirements-export.txt.
 """
 
 import argparse
@@ -31,7 +31,6 @@ import theano  # noqa: E402
 from lasagne.layers import get_output  # noqa: E402
 from prediction_torch import median_seconds  # noqa: E402
 from tabulate import tabulate  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
 
 from nets import methods  # noqa: E402
 from nets.architectures import NETWORKS  # noqa: E402
@@ -224,12 +223,15 @@ class Peer:
 
 @contextlib.contextmanager
 def with_threads(number):
-    """OpenMP's threads, which Theano's operations take, and the BLAS's, which numpy does."""
+    """OpenMP's threads, which Theano's operations take.
+
+    The BLAS keeps to one, as in training, and so does numpy: with several, its copy of OpenBLAS and Theano's, which
+    share what a process has of them, wait for each other for ever.
+    """
     library = ctypes.CDLL("libgomp.so.1")
     before = library.omp_get_max_threads()
     library.omp_set_num_threads(number)
-    with threadpool_limits(number, "blas"):
-        yield
+    yield
     library.omp_set_num_threads(before)
 
 

@@ -174,7 +174,8 @@ class Texts:
         self.compacted = compact_text(self.dense)
         if self._documents:
             without = compact_text(pruned_as_unknown(self.dense))
-            if self.loss(without) <= self.loss(self.compacted) + ALLOWED:
+            fewer = len(without.vocabulary) < len(self.compacted.vocabulary)
+            if fewer and self.loss(without) <= self.loss(self.compacted) + self.allowed:
                 self.compacted = without
         self.forms, self._outputs = {"dense": (self.dense,), "compact": (self.compacted,)}, {}
 

@@ -50,8 +50,8 @@ def main():
     if run.task:
         images, splits = "validation data", {"": dataset.valid, "test_": dataset.test}
     else:
-        images, splits = "images held out (--validation)" if run.summary["validation"] else "test images", \
-            {"": dataset.test}
+        images = "images held out (--validation)" if run.summary["validation"] else "test images"
+        splits = {"": dataset.test}
     measure = predictor.task.measure
     name, title = (measure.name, measure.name.capitalize()) if measure else ("error_percent", "Error %")
     swept = {"images": images, **sweep(net, predictor, splits, thresholds)}

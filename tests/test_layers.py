@@ -107,7 +107,7 @@ def test_the_kl_term_is_numpys(kind_of_layer, rng, evaluate, float64):
     if not hasattr(layer, "get_kl"):
         pytest.skip("has no posterior")
     W = layer.W.get_value()
-    log_alpha = evaluate(layer.get_log_alpha())
+    log_alpha = evaluate(layer.posterior.log_alpha)
     assert evaluate(layer.get_kl()) == pytest.approx(reference.kl(W, log_alpha + np.log(W ** 2 + 1e-8)), rel=1e-9)
 
 

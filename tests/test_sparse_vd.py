@@ -178,7 +178,7 @@ def test_multiplicative_noise_goes_with_theta_and_additive_noise_does_not(float6
 def test_log_sigma2_can_be_set(values, float64, evaluate, parameterization):
     layer = SparseVDDenseLayer((None, 6), 4, parameterization=parameterization, **values)
     layer.set_log_sigma2(-2.0)
-    np.testing.assert_allclose(evaluate(layer.get_log_alpha()), reference.log_alpha(values["W"], -2.0), rtol=1e-10)
+    np.testing.assert_allclose(evaluate(layer.posterior.log_alpha), reference.log_alpha(values["W"], -2.0), rtol=1e-10)
 
 
 def test_there_is_no_third_parameterization():

@@ -95,10 +95,6 @@ class SparseVDLayer(LinearLayer):
         """The layer's :class:`nets.layers.posterior.WeightPosterior` objects."""
         return [self.posterior]
 
-    def get_log_alpha(self):
-        """log alpha, a Theano expression of the weights' shape, within [-8, 8] and finite for theta = 0 too."""
-        return self.posterior.log_alpha
-
     def get_mask(self):
         """1 where a weight is kept (log alpha < threshold), 0 where it is pruned; float, of the weights' shape."""
         return self.posterior.mask

@@ -11,6 +11,8 @@ from theano.gof import OpenMPOp, TopoOptimizer, local_optimizer
 
 __all__ = ["CppOp", "InPlaceOp", "enabled", "in_cpp", "kernel", "plain", "use_plain_graph"]
 
+#: The flag by which a compilation of one of these operations is told from one of Theano's.
+STANDARD = "-std=gnu++17"
 _names = set()
 _plain = set()      # the kernels whose plain graph was asked for
 
@@ -90,7 +92,7 @@ class CppOp(OpenMPOp):
         return super().make_thunk(node, storage_map, compute_map, no_recycling, impl="c")
 
     def c_compile_args(self):
-        return [*super().c_compile_args(), "-std=gnu++17"]
+        return [*super().c_compile_args(), STANDARD]
 
     def c_code_cache_version(self):
         # Of the files' text, so that no number has to be raised when they change.

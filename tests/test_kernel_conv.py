@@ -7,6 +7,7 @@ import theano.tensor as T
 from scipy.signal import correlate2d
 
 from conftest import QUICK
+from nets import kernels
 from nets.kernels.conv import ConvGradients, conv, conv_pair
 from nets.layers.conv import Convolution
 
@@ -35,6 +36,24 @@ def operands(geometry, dtype="float64"):
     shape = conv.output_shape(x.shape)
     values = x, w, rng.uniform(size=w.shape), rng.normal(size=shape), rng.normal(size=shape)
     return [value.astype(dtype) for value in values]
+
+
+def few_weights(geometry, dtype="float64"):
+    """The same operands, with most weights 0 in both w and v, some in one of them; and where they are not."""
+    x, w, v, *gradients = operands(geometry, dtype)
+    rng = np.random.RandomState(5)
+    share = rng.uniform(size=w.shape)
+    w, v = np.where(share < 0.2, w, 0).astype(dtype), np.where((share > 0.05) & (share < 0.25), v, 0).astype(dtype)
+    return [x, w, v, *gradients], (w != 0) | (v != 0)
+
+
+def plain_pair(x, w, v, convolution):
+    with kernels.plain():
+        return conv_pair(x, w, v, convolution)
+
+
+def conv_pair_of_pruned(x, w, v, convolution):
+    return conv_pair(x, w, v, convolution, fixed_zeros=True)
 
 
 def expressions(pair, geometry, dtype="float64", wanted=("x", "w", "v")):
@@ -90,6 +109,55 @@ def test_gradients_are_adjoint_to_the_maps(geometry):
     ends = [np.sum(g_mean * mean) + np.sum(g_variance * variance) for mean, variance, *_ in (
         function(x + sign * direction, w, v, g_mean, g_variance) for sign in (1, -1))]
     assert np.sum(dx * direction) == pytest.approx((ends[0] - ends[1]) / 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def test_few_weights_are_multiplied_one_by_one(geometry):
+    values, used = few_weights(geometry)
+    expected = compiled(plain_pair, geometry)(*values)
+    assert_close(compiled(conv_pair, geometry)(*values), expected, 1e-12)
+    *found, dw, dv = compiled(conv_pair_of_pruned, geometry)(*values)
+    assert_close(found, expected[:3], 1e-12)
+    for gradient, whole in zip((dw, dv), expected[3:]):
+        np.testing.assert_allclose(gradient[used], whole[used], rtol=1e-9, atol=1e-12)
+        # That the others are 0 says that it went the other way.
+        assert not gradient[~used].any() and whole[~used].any() or used.mean() > 1 / 2
+
+
+def test_few_weights_give_the_same_bits_as_all(set_threads):
+    """Sums over the weights are in one order; those over images do not depend on the number of threads."""
+    geometry = GEOMETRIES["LeNet-5, second"]
+    (x, w, v, *gradients), used = few_weights(geometry, "float32")
+    function = compiled(conv_pair_of_pruned, geometry, "float32")
+    whole = function(x, w, v, *gradients)
+    # Other filters have all their weights, so that they are many.
+    more = np.ones((3 * len(w), *w.shape[1:]), "float32")
+    both = [np.concatenate([operand, more]) for operand in (w, v)]
+    zeros = np.zeros((len(x), len(more), *gradients[0].shape[2:]), "float32")
+    mean, variance, dx = function(x, *both, *(np.concatenate([gradient, zeros], 1) for gradient in gradients))[:3]
+    for found, expected in zip(whole, (mean[:, :len(w)], variance[:, :len(w)], dx)):
+        np.testing.assert_array_equal(found, expected)
+    for threads in (1, 2, 3, 16):
+        set_threads(threads)
+        for once, again in zip(whole, function(x, w, v, *gradients)):
+            np.testing.assert_array_equal(once, again)
+
+
+def test_few_weights_and_no_images():
+    (x, w, v, *gradients), _ = few_weights(GEOMETRIES["LeNet-5, second"])
+    mean, variance, dx, dw, dv = compiled(conv_pair_of_pruned, GEOMETRIES["LeNet-5, second"])(
+        x[:0], w, v, *(gradient[:0] for gradient in gradients))
+    assert not mean.size and not variance.size and not dx.size and not dw.any() and not dv.any()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_nan_stays_in_few_weights(number):
+    geometry = GEOMETRIES["LeNet-5, second"]
+    values, used = few_weights(geometry)
+    place = tuple(np.argwhere(used)[0])
+    values[number][place] = np.nan
+    mean, variance, dx, dw, dv = compiled(conv_pair_of_pruned, geometry)(*values)
+    assert np.isnan((mean, variance)[number - 1][:, place[0]]).all() and np.isnan(dx).any()
 
 
 @pytest.mark.parametrize("convolutions, number", [(conv_pair, 1), (singly, 2)])

@@ -57,15 +57,17 @@ FIRST_VERSION = dict(kl=kl.first_version, pruned_kl=False)
 @pytest.mark.parametrize("train_clip, settings, divergence", [
     (False, {}, divergence_model), (True, {}, divergence_model), (True, FIRST_VERSION, first_divergence_model)],
     ids=["no clip", "train_clip", "first version"])
+@pytest.mark.parametrize("log_alphas", [(-9.5, -4.0, -1.0, 2.0, 4.0, 6.0, 9.5), (4.0, 6.0, -1.0, 9.5, 5.0)],
+                         ids=["half pruned", "most pruned"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_outputs_and_gradients_are_those_of_the_original(kind, train_clip, settings, divergence, rng, float64, graph,
-                                                         evaluate):
+def test_outputs_and_gradients_are_those_of_the_original(kind, log_alphas, train_clip, settings, divergence, rng,
+                                                         float64, graph, evaluate):
     make, model, geometry, inputs_shape, weights_shape, outputs_shape = KINDS[kind]
     W = rng.uniform(0.3, 1.5, weights_shape) * rng.choice([-1, 1], weights_shape)
-    log_alpha = rng.permutation(np.resize([-9.5, -4.0, -1.0, 2.0, 4.0, 6.0, 9.5], W.size)).reshape(weights_shape)
+    log_alpha = rng.permutation(np.resize(log_alphas, W.size)).reshape(weights_shape)
     params = [W, log_alpha + np.log(W ** 2), rng.normal(size=weights_shape[1] if kind == "dense" else weights_shape[0])]
     x, noise, weighting = (rng.normal(size=shape) for shape in (inputs_shape, outputs_shape, outputs_shape))
-    assert 0.2 < np.mean(log_alpha >= THRESHOLD) < 0.7
+    assert 0.2 < np.mean(log_alpha >= THRESHOLD) < 0.9
 
     def objective(x, W, log_sigma2, b):
         return np.sum(weighting * model(x, W, log_sigma2, b, noise, train_clip)) + KL_WEIGHT * divergence(W, log_sigma2)
@@ -107,3 +109,13 @@ def test_nothing_but_kl_acts_on_a_pruned_filters_weight(float64, rng, graph, eva
         gradients = T.grad(T.sum(T.sqr(layer.get_output_for(input))), [layer.W, layer.log_sigma2])
         for gradient in evaluate(gradients, {input: rng.normal(size=(3, *shape[1:]))}):
             assert (gradient != 0).any() == acts
+
+
+def test_a_kept_weight_of_0_is_trained(float64, rng, graph, evaluate):
+    """Among pruned ones, whose gradients are left out by their being 0."""
+    W, log_sigma2 = np.zeros((2, 1, 3, 3)), np.full((2, 1, 3, 3), -20.0)
+    log_sigma2[:, :, 1:] = 20.0
+    layer = SparseVDConv2DLayer((None, 1, 5, 5), 2, 3, W=W, log_sigma2=log_sigma2, b=lasagne.init.Constant(1.0))
+    input = T.dtensor4()
+    gradient, = evaluate([T.grad(T.sum(layer.get_output_for(input)), layer.W)], {input: rng.normal(size=(3, 1, 5, 5))})
+    assert (gradient[:, :, 0] != 0).all() and not gradient[:, :, 1:].any()

@@ -5,6 +5,9 @@
 // filter. Here it is made in panels of PANEL columns, the order in which a register tile reads it, so that it is
 // written and read once, from cache. The panel is squared in place between the two products.
 //
+// Where most weights are 0, as pruned ones are, rows of col that only they would read are left out, and the others are
+// multiplied weight by weight.
+//
 // Sums have a fixed order, whatever the alignment and the number of threads: those over images are of shares of them,
 // which threads take one after the other, and are added up in the shares' order.
 
@@ -22,6 +25,8 @@ using namespace tiles;
 
 // Of a group of images: about the size that its part of col has, and the least number of panels if images are small.
 constexpr npy_intp COL_BYTES = 1 << 18, LEAST_PANELS = 8;
+// Of the weights, at most one in so many may be other than 0, if they are to be multiplied one by one.
+constexpr npy_intp FEW = 2;
 // Into how many shares a batch's images are divided, by the number of pixels of its results. More threads than that find
 // no work; but each share has sums of its own, which cost as much as some hundred pixels.
 inline npy_intp most_shares(npy_intp pixels) { return pixels < 1 << 10 ? 4 : pixels < 1 << 14 ? 8 : 16; }
@@ -37,6 +42,56 @@ struct Geometry {
     npy_intp out_columns() const { return (padded_columns() - filter_columns) / stride_columns + 1; }
     npy_intp pixels() const { return out_rows() * out_columns(); }
     npy_intp weights() const { return channels * filter_rows * filter_columns; }
+};
+
+// The weights that are not 0 in w, nor in v, if they are few.
+template <typename T> struct Nonzeros {
+    struct Entry {
+        npy_intp row, filter;
+        T w, v;
+    };
+    bool few;
+    std::vector<npy_intp> rows;    // of col that they need: weights of a filter
+    std::vector<Entry> entries;    // by filters, or by rows; Entry::row counts those in `rows`
+    std::vector<npy_intp> begin;   // of each filter's, or each row's, and the end
+
+    Nonzeros(const Geometry& g, const T* w, const T* v, bool by_rows) {
+        const npy_intp weights = g.weights(), size = g.filters * weights;
+        npy_intp number = 0;
+        for (npy_intp i = 0; i < size; ++i)
+            number += w[i] != 0 || (v && v[i] != 0);
+        few = number * FEW <= size;
+        if (!few)
+            return;
+        std::vector<npy_intp> place(weights, -1);
+        for (npy_intp i = 0; i < size; ++i)
+            if (w[i] != 0 || (v && v[i] != 0))
+                place[i % weights] = 0;
+        for (npy_intp weight = 0; weight < weights; ++weight)
+            if (!place[weight]) {
+                place[weight] = rows.size();
+                rows.push_back(weight);
+            }
+        entries.reserve(number);
+        const auto add = [&](npy_intp filter, npy_intp weight) {
+            const npy_intp i = filter * weights + weight;
+            if (w[i] != 0 || (v && v[i] != 0))
+                entries.push_back({place[weight], filter, w[i], v ? v[i] : T(0)});
+        };
+        if (by_rows)
+            for (const npy_intp weight : rows) {
+                begin.push_back(entries.size());
+                for (npy_intp filter = 0; filter < g.filters; ++filter)
+                    add(filter, weight);
+            }
+        else
+            for (npy_intp filter = 0; filter < g.filters; ++filter) {
+                begin.push_back(entries.size());
+                for (const npy_intp weight : rows)
+                    add(filter, weight);
+            }
+        begin.push_back(entries.size());
+    }
 };
 
 // Neighbouring columns of a panel that are neighbouring pixels in one row of the result.
@@ -92,7 +147,9 @@ template <typename T> class Panels {
 public:
     npy_intp images, count;
 
-    explicit Panels(const Geometry& geometry) : g(geometry), images(0), count(0) {
+    // With `rows`, col has those alone.
+    explicit Panels(const Geometry& geometry, const std::vector<npy_intp>* rows = NULL)
+        : g(geometry), images(0), count(0) {
         // The largest power of 2 that rows are multiples of, unless that makes too many runs.
         const npy_intp width = g.out_columns();
         run_length = std::min<npy_intp>(width & -width, PANEL);
@@ -102,6 +159,11 @@ public:
             for (npy_intp row = 0; row < g.filter_rows; ++row)
                 for (npy_intp column = 0; column < g.filter_columns; ++column)
                     offsets.push_back((channel * g.padded_rows() + row) * g.padded_columns() + column);
+        if (!rows)
+            return;
+        for (size_t i = 0; i < rows->size(); ++i)  // in place: rows are in their order
+            offsets[i] = offsets[(*rows)[i]];
+        offsets.resize(rows->size());
     }
 
     void set_images(npy_intp number) {
@@ -284,12 +346,36 @@ struct Schedule {
 template <typename T> struct ForwardWorkspace {
     Panels<T> panels;
     Array<T> padded, col, tile;
-    ForwardWorkspace(const Geometry& g, npy_intp group)
-        : panels(g), padded(group * g.padded_size()), col(g.weights() * Lanes<T>::PANEL),
+    ForwardWorkspace(const Geometry& g, npy_intp group, const std::vector<npy_intp>* rows)
+        : panels(g, rows), padded(group * g.padded_size()), col(g.weights() * Lanes<T>::PANEL),
           tile(TILE_ROWS * Lanes<T>::PANEL) {
         panels.set_images(group);  // here, where it may run out of memory
     }
 };
+
+// A panel of both results, or of the first; the sums are those of the tiles, less products by 0.
+template <typename T>
+void multiply_few(const Panels<T>& panels, npy_intp panel, const Nonzeros<T>& nonzeros, npy_intp filters, const T* col,
+                  T* tile, T* mean, T* variance) {
+    constexpr int COUNT = Lanes<T>::COUNT, PANEL = Lanes<T>::PANEL;
+    for (npy_intp filter = 0; filter < filters; ++filter) {
+        Tile<T, 1> sums, sums_of_squares;
+        sums.clear();
+        sums_of_squares.clear();
+        for (npy_intp i = nonzeros.begin[filter]; i < nonzeros.begin[filter + 1]; ++i) {
+            const auto& entry = nonzeros.entries[i];
+            for (int half = 0; half < 2; ++half) {
+                auto values = sums.load(col + entry.row * PANEL + half * COUNT);
+                sums.sums[0][half] += entry.w * values;
+                values *= values;
+                sums_of_squares.sums[0][half] += entry.v * values;
+            }
+        }
+        panels.scatter(panel, filter, 1, sums, tile, mean);
+        if (variance)
+            panels.scatter(panel, filter, 1, sums_of_squares, tile, variance);
+    }
+}
 
 template <typename T>
 void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* variance) {
@@ -297,15 +383,17 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
     const npy_intp weights = g.weights(), image_size = g.channels * g.rows * g.columns;
     const npy_intp result_size = g.filters * g.pixels();
     const Tiles tiles(g.filters);
-    Array<T> packed_w(g.filters * weights), packed_v(v ? g.filters * weights : 0);
-    pack(tiles, weights, w, weights, 1, (T*)packed_w);
-    if (v)
+    const Nonzeros<T> nonzeros(g, w, v, false);
+    Array<T> packed_w(nonzeros.few ? 0 : g.filters * weights), packed_v(nonzeros.few || !v ? 0 : g.filters * weights);
+    if (!nonzeros.few)
+        pack(tiles, weights, w, weights, 1, (T*)packed_w);
+    if (!nonzeros.few && v)
         pack(tiles, weights, v, weights, 1, (T*)packed_v);
     const Schedule schedule(g, sizeof(T), PANEL);
     std::vector<ForwardWorkspace<T>> workspaces;
     workspaces.reserve(schedule.threads);
     for (int thread = 0; thread < schedule.threads; ++thread)
-        workspaces.emplace_back(g, schedule.group);
+        workspaces.emplace_back(g, schedule.group, nonzeros.few ? &nonzeros.rows : NULL);
 
     #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
     for (int thread = 0; thread < schedule.threads; ++thread) {
@@ -328,6 +416,11 @@ void forward(const Geometry& g, const T* x, const T* w, const T* v, T* mean, T* 
                     }
                 };
                 panels.im2col(panel, space.padded, col);
+                if (nonzeros.few) {
+                    multiply_few(panels, panel, nonzeros, g.filters, (const T*)col, (T*)space.tile,
+                                 mean + first * result_size, v ? variance + first * result_size : NULL);
+                    continue;
+                }
                 multiply(packed_w, mean + first * result_size);
                 if (!v)
                     continue;
@@ -385,11 +478,116 @@ template <typename T> void add_up(const Geometry& g, int shares, npy_intp filter
     }
 }
 
-// dx is NULL where nobody asks for it; v, g_variance and dv are where there is one convolution only.
+template <typename T> struct FewWorkspace {
+    Panels<T> panels;
+    Array<T> padded, padded_dx, col, tile, g_mean, g_variance;
+    FewWorkspace(const Geometry& g, npy_intp group, const std::vector<npy_intp>& rows, bool with_dx)
+        : panels(g, &rows), padded(group * g.padded_size()), padded_dx(with_dx ? group * g.padded_size() : 0),
+          col(rows.size() * Lanes<T>::PANEL), tile(Lanes<T>::PANEL),
+          g_mean(g.filters * ceil_div(group * g.pixels(), Lanes<T>::PANEL) * Lanes<T>::PANEL),
+          g_variance(g.filters * ceil_div(group * g.pixels(), Lanes<T>::PANEL) * Lanes<T>::PANEL) {
+        panels.set_images(group);  // here, where it may run out of memory
+    }
+};
+
+// Of two convolutions, with gradients to the weights in `nonzeros` alone; the others' are 0.
+template <typename T>
+void backward_few(const Geometry& g, const Nonzeros<T>& nonzeros, const T* x, const T* g_mean, const T* g_variance,
+                  T* dx, T* dw, T* dv) {
+    typedef typename Lanes<T>::vector Vector;
+    constexpr int COUNT = Lanes<T>::COUNT, PANEL = Lanes<T>::PANEL;
+    const npy_intp image_size = g.channels * g.rows * g.columns, result_size = g.filters * g.pixels();
+    const npy_intp number = nonzeros.entries.size(), rows = nonzeros.rows.size(), size = g.filters * g.weights();
+    const Schedule schedule(g, sizeof(T), PANEL);
+    std::vector<FewWorkspace<T>> workspaces;
+    workspaces.reserve(schedule.threads);
+    for (int thread = 0; thread < schedule.threads; ++thread)
+        workspaces.emplace_back(g, schedule.group, nonzeros.rows, dx != NULL);
+    // A vector of each share for each weight: (share, entry, lane).
+    Array<T> sums_w(schedule.shares * number * COUNT), sums_v(schedule.shares * number * COUNT);
+
+    #pragma omp parallel for schedule(static, 1) num_threads(schedule.threads)
+    for (int thread = 0; thread < schedule.threads; ++thread) {
+        FewWorkspace<T>& space = workspaces[thread];
+        Panels<T>& panels = space.panels;
+        schedule.of_thread(thread, [&](int share) {
+            T* const share_w = sums_w + share * number * COUNT;
+            T* const share_v = sums_v + share * number * COUNT;
+            std::memset(share_w, 0, number * COUNT * sizeof(T));
+            std::memset(share_v, 0, number * COUNT * sizeof(T));
+            schedule.groups(share, [&](npy_intp first, npy_intp images) {
+                panels.set_images(images);
+                pad_images(g, images, x + first * image_size, (T*)space.padded);
+                panels.gather(g_mean + first * result_size, space.g_mean);
+                panels.gather(g_variance + first * result_size, space.g_variance);
+                if (dx)
+                    std::memset(space.padded_dx, 0, images * g.padded_size() * sizeof(T));
+                for (npy_intp panel = 0; panel < panels.count; ++panel) {
+                    panels.im2col(panel, space.padded, space.col);
+                    const T* panel_mean = space.g_mean + panel * g.filters * PANEL;
+                    const T* panel_variance = space.g_variance + panel * g.filters * PANEL;
+                    for (npy_intp row = 0; row < rows; ++row) {
+                        const T* values = space.col + row * PANEL;
+                        const Vector x0 = *(const Vector*)values, x1 = *(const Vector*)(values + COUNT);
+                        const Vector square0 = x0 * x0, square1 = x1 * x1;
+                        Tile<T, 1> to_x;
+                        to_x.clear();
+                        for (npy_intp i = nonzeros.begin[row]; i < nonzeros.begin[row + 1]; ++i) {
+                            const auto& entry = nonzeros.entries[i];
+                            const T* gradient = panel_variance + entry.filter * PANEL;
+                            const Vector g0 = *(const Vector*)gradient, g1 = *(const Vector*)(gradient + COUNT);
+                            to_x.sums[0][0] += entry.v * g0;
+                            to_x.sums[0][1] += entry.v * g1;
+                            *(Vector*)(share_v + i * COUNT) += square0 * g0 + square1 * g1;
+                        }
+                        to_x.times_twice(values);
+                        for (npy_intp i = nonzeros.begin[row]; i < nonzeros.begin[row + 1]; ++i) {
+                            const auto& entry = nonzeros.entries[i];
+                            const T* gradient = panel_mean + entry.filter * PANEL;
+                            const Vector g0 = *(const Vector*)gradient, g1 = *(const Vector*)(gradient + COUNT);
+                            to_x.sums[0][0] += entry.w * g0;
+                            to_x.sums[0][1] += entry.w * g1;
+                            *(Vector*)(share_w + i * COUNT) += x0 * g0 + x1 * g1;
+                        }
+                        if (dx) {
+                            to_x.write(space.tile, PANEL);
+                            panels.add_col2im(panel, space.tile, row, 1, space.padded_dx);
+                        }
+                    }
+                }
+                if (dx)
+                    remove_padding(g, images, (const T*)space.padded_dx, dx + first * image_size);
+            });
+        });
+    }
+
+    std::memset(dw, 0, size * sizeof(T));
+    std::memset(dv, 0, size * sizeof(T));
+    const auto add_up = [&](const T* sums, npy_intp i) {
+        T total = 0;
+        for (int share = 0; share < (g.images ? schedule.shares : 0); ++share)
+            for (int lane = 0; lane < COUNT; ++lane)
+                total += sums[(share * number + i) * COUNT + lane];
+        return total;
+    };
+    for (npy_intp i = 0; i < number; ++i) {
+        const npy_intp place = nonzeros.entries[i].filter * g.weights() + nonzeros.rows[nonzeros.entries[i].row];
+        dw[place] = add_up(sums_w, i);
+        dv[place] = add_up(sums_v, i);
+    }
+}
+
+// dx is NULL where nobody asks for it; v, g_variance and dv are where there is one convolution only. `fixed_zeros`:
+// nobody asks for the gradients to elements of w and v that are 0.
 template <typename T>
 void backward(const Geometry& g, const T* x, const T* w, const T* v, const T* g_mean, const T* g_variance,
-              T* dx, T* dw, T* dv) {
+              T* dx, T* dw, T* dv, bool fixed_zeros) {
     constexpr int PANEL = Lanes<T>::PANEL;
+    if (fixed_zeros && v) {
+        const Nonzeros<T> nonzeros(g, w, v, true);
+        if (nonzeros.few)
+            return backward_few(g, nonzeros, x, g_mean, g_variance, dx, dw, dv);
+    }
     const npy_intp weights = g.weights(), image_size = g.channels * g.rows * g.columns;
     const npy_intp result_size = g.filters * g.pixels();
     const npy_intp filter_panels = ceil_div(g.filters, PANEL), filters = filter_panels * PANEL;
@@ -509,7 +707,7 @@ static bool geometry(const Contiguous& x, const Contiguous& w, const Contiguous&
 // What c_code calls; false with a Python exception set.
 template <typename T>
 bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject** mean,
-                 PyArrayObject** variance, const npy_intp* pad, const npy_intp* stride) {
+                 PyArrayObject** variance, const npy_intp* pad, const npy_intp* stride, bool) {
     Contiguous cx(x), cw(w), cv(v ? v : w);
     Geometry g;
     if (!cx.array || !cw.array || !cv.array || !geometry(cx, cw, cv, pad, stride, &g))
@@ -527,7 +725,7 @@ bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayOb
 template <typename T>
 bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject* g_mean,
                   PyArrayObject* g_variance, PyArrayObject** dx, PyArrayObject** dw, PyArrayObject** dv,
-                  const npy_intp* pad, const npy_intp* stride) {
+                  const npy_intp* pad, const npy_intp* stride, bool fixed_zeros) {
     Contiguous cx(x), cw(w), cv(v ? v : w), cm(g_mean), cs(v ? g_variance : g_mean);
     Geometry g;
     if (!cx.array || !cw.array || !cv.array || !cm.array || !cs.array || !geometry(cx, cw, cv, pad, stride, &g))
@@ -546,7 +744,7 @@ bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayO
     return with_memory([&] {
         backward<T>(g, (const T*)cx.data(), (const T*)cw.data(), v ? (const T*)cv.data() : NULL,
                     (const T*)cm.data(), (const T*)cs.data(), dx ? (T*)PyArray_DATA(*dx) : NULL,
-                    (T*)PyArray_DATA(*dw), v ? (T*)PyArray_DATA(*dv) : NULL);
+                    (T*)PyArray_DATA(*dw), v ? (T*)PyArray_DATA(*dv) : NULL, fixed_zeros);
     });
 }
 

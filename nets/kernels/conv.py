@@ -16,7 +16,7 @@ def _conv(x, w, geometry):
                          subsample=geometry.stride, filter_flip=False)
 
 
-def _conv_pair(x, w, v, geometry):
+def _conv_pair(x, w, v, geometry, fixed_zeros=False):
     return _conv(x, w, geometry), _conv(T.sqr(x), v, geometry)
 
 
@@ -27,8 +27,10 @@ def conv(x, w, geometry):
 
 
 @kernel(plain=_conv_pair)
-def conv_pair(x, w, v, geometry):
+def conv_pair(x, w, v, geometry, fixed_zeros=False):
     """The convolution of `x` by `w`, and that of x^2 by `v`.
+
+    Where few weights are other than 0, they are multiplied one by one.
 
     Parameters
     ----------
@@ -38,6 +40,8 @@ def conv_pair(x, w, v, geometry):
         (filters, channels, rows, columns)
     geometry : nets.layers.conv.Convolution
         or what else has its `pad`, `stride`, `input_shape` and `weights_shape`
+    fixed_zeros : bool
+        whether nobody needs the gradients to elements of w and v that are 0: they may come out as 0
 
     Returns
     -------
@@ -49,19 +53,21 @@ def conv_pair(x, w, v, geometry):
     ValueError
         if an operand is not 4-dimensional, or (when it is evaluated) if their shapes do not fit.
     """
-    return ConvOp(geometry.pad, geometry.stride)(x, w, v)
+    return ConvOp(geometry.pad, geometry.stride, fixed_zeros)(x, w, v)
 
 
 class _Geometry:
-    """Padding and stride, rows and columns of each: what both operations are made with."""
+    """Padding and stride, rows and columns of each, and `fixed_zeros`: what both operations are made with."""
 
     ndim = 4
     sources = "tiles.h", "conv.cpp"
     # Parameters rather than text of the C++ code, which is compiled once for all geometries.
-    params_type = ParamsType(pad_rows=int64, pad_columns=int64, stride_rows=int64, stride_columns=int64)
+    params_type = ParamsType(pad_rows=int64, pad_columns=int64, stride_rows=int64, stride_columns=int64,
+                             fixed_zeros=int64)
 
-    def __init__(self, pad, stride):
+    def __init__(self, pad, stride, fixed_zeros=False):
         super().__init__()
+        self.fixed_zeros = bool(fixed_zeros)
         self.pad = self.pad_rows, self.pad_columns = tuple(int(length) for length in pad)
         self.stride = self.stride_rows, self.stride_columns = tuple(int(length) for length in stride)
 
@@ -69,7 +75,8 @@ class _Geometry:
         return f"""
             const npy_intp pad[] = {{{sub["params"]}->pad_rows, {sub["params"]}->pad_columns}};
             const npy_intp stride[] = {{{sub["params"]}->stride_rows, {sub["params"]}->stride_columns}};
-            if (!conv::{function}<npy_{node.inputs[0].dtype}>({", ".join(arguments)}, pad, stride)) {sub["fail"]}
+            if (!conv::{function}<npy_{node.inputs[0].dtype}>({", ".join(arguments)}, pad, stride,
+                                                              {sub["params"]}->fixed_zeros)) {sub["fail"]}
         """
 
 
@@ -80,15 +87,16 @@ class ConvOp(_Geometry, Linear):
     ----------
     pad, stride : tuple of 2 int
         rows and columns
+    fixed_zeros : bool
     """
 
-    __props__ = ("pad", "stride", "openmp")
+    __props__ = ("pad", "stride", "fixed_zeros", "openmp")
 
     def result_type(self, x, w):
         return T.TensorType(x.dtype, (x.broadcastable[0], w.broadcastable[0], False, False))
 
     def gradients(self):
-        return ConvGradients(self.pad, self.stride)
+        return ConvGradients(self.pad, self.stride, self.fixed_zeros)
 
     def infer_shape(self, node, shapes):
         x, w = shapes[:2]
@@ -106,14 +114,15 @@ class ConvGradients(_Geometry, LinearGradients):
     One operation has all of them, since they share the images' windows.
     """
 
-    __props__ = ("pad", "stride", "with_dx", "openmp")
+    __props__ = ("pad", "stride", "fixed_zeros", "with_dx", "openmp")
 
-    def __init__(self, pad, stride, with_dx=True):
-        super().__init__(pad, stride)
+    def __init__(self, pad, stride, fixed_zeros=False, with_dx=True):
+        super().__init__(pad, stride, fixed_zeros)
         self.with_dx = with_dx
 
     def c_code(self, node, name, inputs, outputs, sub):
         return self._call(node, "run_backward", self.arguments(inputs, outputs), sub)
 
 
-register_specialize(leave_dx_out(ConvGradients, lambda op: ConvGradients(op.pad, op.stride, with_dx=False)))
+register_specialize(leave_dx_out(ConvGradients, lambda op: ConvGradients(op.pad, op.stride, op.fixed_zeros,
+                                                                             with_dx=False)))

@@ -10,9 +10,10 @@ namespace posterior {
 
 constexpr npy_intp BLOCK = 2048;
 
-// pruned_noise and pruned_kl are 1 where weights beyond the threshold have their share of it, else 0.
+// pruned_noise and pruned_kl are 1 where weights beyond the threshold have their share of it, else 0; `least` is added
+// to what is kept, so that 0 says pruned.
 template <typename T> struct Constants {
-    T clip, epsilon, threshold, pruned_noise, pruned_kl, k1, k2, k3;
+    T clip, epsilon, threshold, pruned_noise, pruned_kl, least, k1, k2, k3;
 };
 
 // Calls task(first, length) for blocks that cover 0 ... size - 1.
@@ -41,7 +42,7 @@ T forward(npy_intp size, const Constants<T>& c, const T* theta, const T* log_sig
             const T alpha = std::exp(log_alpha);
             const T sigmoid = 1 / (1 + std::exp(-(c.k2 + c.k3 * log_alpha)));
             const bool is_pruned = log_alpha >= c.threshold;
-            to_kept[i] = is_pruned ? T(0) : w[i];
+            to_kept[i] = is_pruned ? T(0) : w[i] + c.least;
             to_variance[i] = (is_pruned ? c.pruned_noise : T(1)) * alpha * square;
             kl[i] = (is_pruned ? c.pruned_kl : T(1)) * (c.k1 - c.k1 * sigmoid + T(0.5) * std::log(1 + 1 / alpha));
         }

@@ -16,7 +16,8 @@ from nets.kernels.base import CppOp, InPlaceOp, in_cpp, kernel
 __all__ = ["Posterior", "PosteriorConstants", "posterior", "posterior_of_log_alpha", "PosteriorOp",
            "PosteriorGradients"]
 
-#: kept : theta of the kept weights, 0 for the others. variances : alpha theta^2. kl : the sum of KL(q || p).
+#: kept : theta of the kept weights, 0 for the others, and for them alone. variances : alpha theta^2. kl : the sum of
+#: KL(q || p).
 Posterior = namedtuple("Posterior", "kept variances kl")
 
 #: threshold, clip, epsilon : float. pruned_noise, pruned_kl : bool, whether weights beyond the threshold have a
@@ -24,12 +25,16 @@ Posterior = namedtuple("Posterior", "kept variances kl")
 PosteriorConstants = namedtuple("PosteriorConstants", "threshold clip epsilon pruned_noise pruned_kl approximation",
                                 defaults=(True, True, kl.molchanov_2017))
 
+#: Added to kept weights, so that none of them is 0: just above float32's smallest normal number, it changes no other.
+LEAST = 1.2e-38
+
 
 def posterior_of_log_alpha(theta, log_alpha, constants):
     """The same as :func:`posterior`, of theta and of log alpha within the clips; Theano's graph everywhere."""
     kept = 1 - T.cast(T.ge(log_alpha, constants.threshold), theta.dtype)    # where log alpha is NaN, so is the KL term
     variances, divergence = T.exp(log_alpha) * T.sqr(theta), constants.approximation(log_alpha)
-    return Posterior(theta * kept, variances if constants.pruned_noise else kept * variances,
+    return Posterior((theta + T.constant(LEAST, dtype=theta.dtype)) * kept,
+                     variances if constants.pruned_noise else kept * variances,
                      T.sum(divergence if constants.pruned_kl else kept * divergence))
 
 
@@ -70,7 +75,7 @@ class _WithConstants:
 
     def _call(self, function, dtype, arguments, sub):
         own = self.constants
-        values = (own.clip, own.epsilon, own.threshold, own.pruned_noise, own.pruned_kl, own.approximation.k1,
+        values = (own.clip, own.epsilon, own.threshold, own.pruned_noise, own.pruned_kl, LEAST, own.approximation.k1,
                   own.approximation.k2, own.approximation.k3)
         constants = ", ".join(f"npy_{dtype}({float(value)!r})" for value in values)
         arguments = ", ".join([f"posterior::Constants<npy_{dtype}>{{{constants}}}", *arguments])

@@ -66,9 +66,12 @@ class Convolution:
         """The convolution of `input` by `weights`, both Theano 4-d expressions."""
         return kernels.conv(input, weights, self)
 
-    def pair(self, input, weights, squares_weights):
-        """The convolutions of `input` by `weights` and of its squares by `squares_weights`."""
-        return kernels.conv_pair(input, weights, squares_weights, self)
+    def pair(self, input, weights, squares_weights, fixed_zeros=False):
+        """The convolutions of `input` by `weights` and of its squares by `squares_weights`.
+
+        `fixed_zeros`: nobody needs the gradients to weights that are 0.
+        """
+        return kernels.conv_pair(input, weights, squares_weights, self, fixed_zeros)
 
 
 class Conv2DLayer(LinearLayer):

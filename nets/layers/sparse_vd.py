@@ -110,7 +110,8 @@ class SparseVDLayer(LinearLayer):
         if deterministic:
             return super().get_output_for(input, **kwargs)
         moments = self.posterior.moments
-        mean, variance = self.linear.pair(input, moments.kept if self.train_clip else self.W, moments.variances)
+        mean, variance = self.linear.pair(input, moments.kept if self.train_clip else self.W, moments.variances,
+                                          fixed_zeros=self.train_clip)
         noise = self.draw_noise(input, mean)
         return kernels.sample(mean, variance, noise, self.b, self.EPSILON, self.nonlinearity)
 

@@ -7,6 +7,7 @@ BLAS, measured in the same run.
     python benchmarks/training_step.py                            LeNet-300-100, LeNet-5-Caffe, VGG-like (k = 0.25)
     python benchmarks/training_step.py --network lenet-5-caffe --rounds 5
     python benchmarks/training_step.py --copies 2                 two trainings at a time, on the same cores
+    python benchmarks/training_step.py --init-from RUN            as it is late in the training of a network
     python benchmarks/training_step.py --parts                    what each part of the C++ code is good for
     python benchmarks/training_step.py --cold                     time to the first step with nothing compiled before
     python benchmarks/training_step.py --peers PYTHON             PyTorch and JAX too, with a Python that has them:
@@ -45,12 +46,16 @@ WARM_UP = 3
 WIDTHS = {"vgg-like": 0.25}     # k, 1 of the others
 
 
-def measure(network, method, without, steps):
-    """Trains on random images; prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s."""
+def measure(network, method, without, steps, init_from):
+    """Trains on random images, from a run's weights if one is named.
+
+    Prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s.
+    """
     import nets  # noqa: F401
     from data.dataset import Split
     from nets import kernels, methods
     from nets.architectures import NETWORKS
+    from nets.training import warm_start
     from nets.training.trainer import Trainer, seed_generators
 
     left_out = {"nothing": contextlib.nullcontext(), "everything": kernels.plain()}
@@ -62,8 +67,10 @@ def measure(network, method, without, steps):
     batch = Split(images, labels)
     began = time.perf_counter()
     with left_out.get(without) or kernels.plain(without):
-        trainer = Trainer(NETWORKS[network].build(method, k=WIDTHS.get(network, 1.0)), method,
-                          num_examples=peers.NUM_EXAMPLES)
+        net = NETWORKS[network].build(method, k=WIDTHS.get(network, 1.0))
+        if init_from:
+            warm_start.Weights(init_from).copy_to(net)
+        trainer = Trainer(net, method, num_examples=peers.NUM_EXAMPLES)
     weights = [1.0] * len(trainer.terms)
     trainer.train_epoch([(images, labels)], peers.RATE, weights)
     compilation = time.perf_counter() - began
@@ -132,11 +139,13 @@ def main():
     add("--json", metavar="FILE", help="write all that was measured to a file")
     add("--cold", action="store_true", help="compile everything again in each run")
     add("--parts", action="store_true", help="variants without one part of the C++ code each")
-    add("--measure", nargs=4, help=argparse.SUPPRESS)
+    add("--init-from", default="", metavar="RUN", help="start from a finished run's weights, most of them pruned; the "
+        "peers do not")
+    add("--measure", nargs=5, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        network, method, without, steps = args.measure
-        return measure(network, method, without, int(steps))
+        network, method, without, steps, init_from = args.measure
+        return measure(network, method, without, int(steps), init_from)
     if args.parts:
         args.variant = ("this project", *(f"without {part}" for part in PARTS), "not in place", "plain graph")
 
@@ -147,8 +156,8 @@ def main():
     for network in args.network:
         # Copies must run for long beside each other, not one after the other's compilation.
         steps = STEPS[network] * (1 if args.copies == 1 else 15)
-        commands = {name: ([sys.executable, __file__, "--measure", network, args.method, VARIANTS[name][0], str(steps)],
-                           VARIANTS[name][1]) for name in args.variant}
+        commands = {name: ([sys.executable, __file__, "--measure", network, args.method, VARIANTS[name][0], str(steps),
+                            args.init_from], VARIANTS[name][1]) for name in args.variant}
         if args.peers:
             script = os.path.join(HERE, "peers.py")
             commands.update((name, ([args.peers, script, name, network, str(steps)], {}))

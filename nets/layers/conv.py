@@ -31,6 +31,8 @@ class Convolution:
         (filters, channels, rows, columns)
     num_outputs : int
         the number of filters
+    fixed_zeros : bool
+        whether nobody needs the gradients to weights that are 0 in :meth:`pair`; set by the layer
 
     Raises
     ------
@@ -50,6 +52,7 @@ class Convolution:
         self.pad = named[pad] if isinstance(pad, str) else as_tuple(pad, 2, int)
         self.stride = as_tuple(stride, 2)
         self.input_shape = input_shape
+        self.fixed_zeros = False
         self.num_outputs = num_filters
         self.weights_shape = (num_filters, input_shape[1], *size)
         if any(length is not None and length < 1 for length in self.output_shape(input_shape)[2:]):
@@ -66,12 +69,9 @@ class Convolution:
         """The convolution of `input` by `weights`, both Theano 4-d expressions."""
         return kernels.conv(input, weights, self)
 
-    def pair(self, input, weights, squares_weights, fixed_zeros=False):
-        """The convolutions of `input` by `weights` and of its squares by `squares_weights`.
-
-        `fixed_zeros`: nobody needs the gradients to weights that are 0.
-        """
-        return kernels.conv_pair(input, weights, squares_weights, self, fixed_zeros)
+    def pair(self, input, weights, squares_weights):
+        """The convolutions of `input` by `weights` and of its squares by `squares_weights`."""
+        return kernels.conv_pair(input, weights, squares_weights, self, self.fixed_zeros)
 
 
 class Conv2DLayer(LinearLayer):

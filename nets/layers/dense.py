@@ -40,11 +40,8 @@ class Product:
         """The product of `input` and `weights`, both Theano expressions."""
         return kernels.dense(_flat(input), weights)
 
-    def pair(self, input, weights, squares_weights, fixed_zeros=False):
-        """The products of `input` and `weights` and of its squares and `squares_weights`.
-
-        `fixed_zeros`, as of :meth:`nets.layers.conv.Convolution.pair`, changes nothing.
-        """
+    def pair(self, input, weights, squares_weights):
+        """The products of `input` and `weights` and of its squares and `squares_weights`."""
         return kernels.dense_pair(_flat(input), weights, squares_weights)
 
 

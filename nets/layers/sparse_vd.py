@@ -110,8 +110,7 @@ class SparseVDLayer(LinearLayer):
         if deterministic:
             return super().get_output_for(input, **kwargs)
         moments = self.posterior.moments
-        mean, variance = self.linear.pair(input, moments.kept if self.train_clip else self.W, moments.variances,
-                                          fixed_zeros=self.train_clip)
+        mean, variance = self.linear.pair(input, moments.kept if self.train_clip else self.W, moments.variances)
         noise = self.draw_noise(input, mean)
         return kernels.sample(mean, variance, noise, self.b, self.EPSILON, self.nonlinearity)
 
@@ -177,3 +176,4 @@ class SparseVDConv2DLayer(SparseVDLayer):
             raise ValueError("untie_biases=True is not supported: SparseVDConv2DLayer has one bias a filter")
         super().__init__(incoming, lambda shape: Convolution(shape, num_filters, filter_size, stride, pad), W, b,
                          log_sigma2, **kwargs)
+        self.linear.fixed_zeros = self.train_clip

@@ -1,8 +1,8 @@
 """What one process of the tests compiles, the others need not: importing this has Theano look there first.
 
 Each process has a cache of its own, for Theano locks the whole of it while one module compiles. Here modules are locked
-one by one. Theano's own modules are optimized little (-O1), which halves g++'s time; this project's are compiled as for
-users.
+one by one. Theano's own modules are optimized little (-O1), which spares a third of g++'s time; this project's are
+compiled as for users.
 """
 
 import fcntl

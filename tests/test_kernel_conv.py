@@ -53,7 +53,8 @@ def plain_pair(x, w, v, convolution):
 
 
 def conv_pair_of_pruned(x, w, v, convolution):
-    return conv_pair(x, w, v, convolution, fixed_zeros=True)
+    convolution.fixed_zeros = True
+    return conv_pair(x, w, v, convolution)
 
 
 def expressions(pair, geometry, dtype="float64", wanted=("x", "w", "v")):

@@ -57,15 +57,16 @@ template <typename T> struct Nonzeros {
 
     Nonzeros(const Geometry& g, const T* w, const T* v, bool by_rows) {
         const npy_intp weights = g.weights(), size = g.filters * weights;
+        const auto is_there = [&](npy_intp i) { return w[i] != 0 || (v && v[i] != 0); };
         npy_intp number = 0;
         for (npy_intp i = 0; i < size; ++i)
-            number += w[i] != 0 || (v && v[i] != 0);
+            number += is_there(i);
         few = number * FEW <= size;
         if (!few)
             return;
         std::vector<npy_intp> place(weights, -1);
         for (npy_intp i = 0; i < size; ++i)
-            if (w[i] != 0 || (v && v[i] != 0))
+            if (is_there(i))
                 place[i % weights] = 0;
         for (npy_intp weight = 0; weight < weights; ++weight)
             if (!place[weight]) {
@@ -75,7 +76,7 @@ template <typename T> struct Nonzeros {
         entries.reserve(number);
         const auto add = [&](npy_intp filter, npy_intp weight) {
             const npy_intp i = filter * weights + weight;
-            if (w[i] != 0 || (v && v[i] != 0))
+            if (is_there(i))
                 entries.push_back({place[weight], filter, w[i], v ? v[i] : T(0)});
         };
         if (by_rows)
@@ -495,6 +496,7 @@ template <typename T>
 void backward_few(const Geometry& g, const Nonzeros<T>& nonzeros, const T* x, const T* g_mean, const T* g_variance,
                   T* dx, T* dw, T* dv) {
     typedef typename Lanes<T>::vector Vector;
+    typedef Tile<T, 1> Row;
     constexpr int COUNT = Lanes<T>::COUNT, PANEL = Lanes<T>::PANEL;
     const npy_intp image_size = g.channels * g.rows * g.columns, result_size = g.filters * g.pixels();
     const npy_intp number = nonzeros.entries.size(), rows = nonzeros.rows.size(), size = g.filters * g.weights();
@@ -528,27 +530,23 @@ void backward_few(const Geometry& g, const Nonzeros<T>& nonzeros, const T* x, co
                     const T* panel_variance = space.g_variance + panel * g.filters * PANEL;
                     for (npy_intp row = 0; row < rows; ++row) {
                         const T* values = space.col + row * PANEL;
-                        const Vector x0 = *(const Vector*)values, x1 = *(const Vector*)(values + COUNT);
-                        const Vector square0 = x0 * x0, square1 = x1 * x1;
-                        Tile<T, 1> to_x;
+                        const Vector x0 = Row::load(values), x1 = Row::load(values + COUNT);
+                        Row to_x;
                         to_x.clear();
-                        for (npy_intp i = nonzeros.begin[row]; i < nonzeros.begin[row + 1]; ++i) {
-                            const auto& entry = nonzeros.entries[i];
-                            const T* gradient = panel_variance + entry.filter * PANEL;
-                            const Vector g0 = *(const Vector*)gradient, g1 = *(const Vector*)(gradient + COUNT);
-                            to_x.sums[0][0] += entry.v * g0;
-                            to_x.sums[0][1] += entry.v * g1;
-                            *(Vector*)(share_v + i * COUNT) += square0 * g0 + square1 * g1;
-                        }
+                        // The weights are entry.*weight; y0 and y1 are x or its squares.
+                        const auto add = [&](auto weight, const T* gradients, Vector y0, Vector y1, T* sums) {
+                            for (npy_intp i = nonzeros.begin[row]; i < nonzeros.begin[row + 1]; ++i) {
+                                const auto& entry = nonzeros.entries[i];
+                                const T* gradient = gradients + entry.filter * PANEL;
+                                const Vector g0 = Row::load(gradient), g1 = Row::load(gradient + COUNT);
+                                to_x.sums[0][0] += entry.*weight * g0;
+                                to_x.sums[0][1] += entry.*weight * g1;
+                                *(Vector*)(sums + i * COUNT) += y0 * g0 + y1 * g1;
+                            }
+                        };
+                        add(&Nonzeros<T>::Entry::v, panel_variance, x0 * x0, x1 * x1, share_v);
                         to_x.times_twice(values);
-                        for (npy_intp i = nonzeros.begin[row]; i < nonzeros.begin[row + 1]; ++i) {
-                            const auto& entry = nonzeros.entries[i];
-                            const T* gradient = panel_mean + entry.filter * PANEL;
-                            const Vector g0 = *(const Vector*)gradient, g1 = *(const Vector*)(gradient + COUNT);
-                            to_x.sums[0][0] += entry.w * g0;
-                            to_x.sums[0][1] += entry.w * g1;
-                            *(Vector*)(share_w + i * COUNT) += x0 * g0 + x1 * g1;
-                        }
+                        add(&Nonzeros<T>::Entry::w, panel_mean, x0, x1, share_w);
                         if (dx) {
                             to_x.write(space.tile, PANEL);
                             panels.add_col2im(panel, space.tile, row, 1, space.padded_dx);
@@ -707,7 +705,7 @@ static bool geometry(const Contiguous& x, const Contiguous& w, const Contiguous&
 // What c_code calls; false with a Python exception set.
 template <typename T>
 bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject** mean,
-                 PyArrayObject** variance, const npy_intp* pad, const npy_intp* stride, bool) {
+                 PyArrayObject** variance, const npy_intp* pad, const npy_intp* stride) {
     Contiguous cx(x), cw(w), cv(v ? v : w);
     Geometry g;
     if (!cx.array || !cw.array || !cv.array || !geometry(cx, cw, cv, pad, stride, &g))
@@ -725,7 +723,7 @@ bool run_forward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayOb
 template <typename T>
 bool run_backward(PyArrayObject* x, PyArrayObject* w, PyArrayObject* v, PyArrayObject* g_mean,
                   PyArrayObject* g_variance, PyArrayObject** dx, PyArrayObject** dw, PyArrayObject** dv,
-                  const npy_intp* pad, const npy_intp* stride, bool fixed_zeros) {
+                  bool fixed_zeros, const npy_intp* pad, const npy_intp* stride) {
     Contiguous cx(x), cw(w), cv(v ? v : w), cm(g_mean), cs(v ? g_variance : g_mean);
     Geometry g;
     if (!cx.array || !cw.array || !cv.array || !cm.array || !cs.array || !geometry(cx, cw, cv, pad, stride, &g))

@@ -16,7 +16,7 @@ def _conv(x, w, geometry):
                          subsample=geometry.stride, filter_flip=False)
 
 
-def _conv_pair(x, w, v, geometry, fixed_zeros=False):
+def _conv_pair(x, w, v, geometry):
     return _conv(x, w, geometry), _conv(T.sqr(x), v, geometry)
 
 
@@ -27,7 +27,7 @@ def conv(x, w, geometry):
 
 
 @kernel(plain=_conv_pair)
-def conv_pair(x, w, v, geometry, fixed_zeros=False):
+def conv_pair(x, w, v, geometry):
     """The convolution of `x` by `w`, and that of x^2 by `v`.
 
     Where few weights are other than 0, they are multiplied one by one.
@@ -39,9 +39,8 @@ def conv_pair(x, w, v, geometry, fixed_zeros=False):
     w, v : Theano 4-d expressions
         (filters, channels, rows, columns)
     geometry : nets.layers.conv.Convolution
-        or what else has its `pad`, `stride`, `input_shape` and `weights_shape`
-    fixed_zeros : bool
-        whether nobody needs the gradients to elements of w and v that are 0: they may come out as 0
+        or what else has its `pad`, `stride`, `input_shape`, `weights_shape` and `fixed_zeros`: whether nobody needs the
+        gradients to elements of w and v that are 0, which may then come out as 0
 
     Returns
     -------
@@ -53,7 +52,7 @@ def conv_pair(x, w, v, geometry, fixed_zeros=False):
     ValueError
         if an operand is not 4-dimensional, or (when it is evaluated) if their shapes do not fit.
     """
-    return ConvOp(geometry.pad, geometry.stride, fixed_zeros)(x, w, v)
+    return ConvOp(geometry.pad, geometry.stride, geometry.fixed_zeros)(x, w, v)
 
 
 class _Geometry:
@@ -75,8 +74,7 @@ class _Geometry:
         return f"""
             const npy_intp pad[] = {{{sub["params"]}->pad_rows, {sub["params"]}->pad_columns}};
             const npy_intp stride[] = {{{sub["params"]}->stride_rows, {sub["params"]}->stride_columns}};
-            if (!conv::{function}<npy_{node.inputs[0].dtype}>({", ".join(arguments)}, pad, stride,
-                                                              {sub["params"]}->fixed_zeros)) {sub["fail"]}
+            if (!conv::{function}<npy_{node.inputs[0].dtype}>({", ".join(arguments)}, pad, stride)) {sub["fail"]}
         """
 
 
@@ -121,8 +119,8 @@ class ConvGradients(_Geometry, LinearGradients):
         self.with_dx = with_dx
 
     def c_code(self, node, name, inputs, outputs, sub):
-        return self._call(node, "run_backward", self.arguments(inputs, outputs), sub)
+        arguments = [*self.arguments(inputs, outputs), f"{sub['params']}->fixed_zeros"]
+        return self._call(node, "run_backward", arguments, sub)
 
 
-register_specialize(leave_dx_out(ConvGradients, lambda op: ConvGradients(op.pad, op.stride, op.fixed_zeros,
-                                                                             with_dx=False)))
+register_specialize(leave_dx_out(ConvGradients, lambda op: ConvGradients(op.pad, op.stride, op.fixed_zeros, False)))

@@ -71,7 +71,7 @@ class Convolution:
 
     def pair(self, input, weights, squares_weights):
         """The convolutions of `input` by `weights` and of its squares by `squares_weights`."""
-        return kernels.conv_pair(input, weights, squares_weights, self, self.fixed_zeros)
+        return kernels.conv_pair(input, weights, squares_weights, self)
 
 
 class Conv2DLayer(LinearLayer):

@@ -219,7 +219,7 @@ def read_snapshots(path):
 
 
 def draw_trade_off(folder):
-    """Runs on MNIST's training set as it is, by today's code; SparseVD's thresholds where a sweep has been made."""
+    """Runs on MNIST's training set as it is, by today's code; SparseVD's curves by threshold and by KL weight."""
     networks = "lenet-300-100", "lenet-5-caffe"
     groups = [group for group in results.collect(folder)
               if group.network in networks and (group.k, group.dataset) == (1, "mnist") and group.prunes
@@ -227,7 +227,7 @@ def draw_trade_off(folder):
     paper = [row for row in published.rows() if row.network in networks and row.compression > 1]
     colors = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row.method for row in (*paper, *groups)))}
     figure = Figure(figsize=(14, 6.5), layout="constrained")
-    lines = []
+    lines, curves = [], []
     for axes, network in zip(figure.subplots(1, 2), networks):
         for row in paper:
             if row.network == network:
@@ -249,15 +249,22 @@ def draw_trade_off(folder):
                 if os.path.exists(os.path.join(summary["folder"], "thresholds.json")):
                     swept = results.read_thresholds(summary["folder"])["thresholds"]
                     draw_swept(axes, swept, colors[group.method])
-        for row in published.FRONTIER:
-            if row.network == network:
-                axes.plot(row.compression, row.error_percent, "x", color="0.5")
-                axes.annotate(row.method_title, (row.compression, row.error_percent), xytext=(4, 4), color="0.4",
-                              textcoords="offset points", fontsize="x-small")
-        axes.set(title=published.method_title(network), xlabel="compression", ylabel="test error, %", xscale="log")
+        own = [group for group in groups if group.network == network]
+        for weights in draw_by_kl_weight(axes, own, colors["sparse-vd"]):
+            curves.append(f"{published.method_title(network)}: {', '.join(f'{weight:g}' for weight in weights)}")
+        frontier = [row for row in published.FRONTIER if row.network == network]
+        axes.plot([row.compression for row in frontier], [row.error_percent for row in frontier], "x", color="0.5")
+        axes.set_xscale("log")
+        for row in frontier:
+            # Names near the right edge go to the left.
+            side, align = (-4, "right") if row.compression > axes.get_xlim()[1] / 2 else (4, "left")
+            axes.annotate(row.method_title, (row.compression, row.error_percent), xytext=(side, 4), color="0.4",
+                          textcoords="offset points", fontsize="x-small", horizontalalignment=align)
+        axes.set(title=published.method_title(network), xlabel="compression", ylabel="test error, %")
         plain_ticks(axes.xaxis)
         axes.legend(fontsize="small")
-    text = "error against compression on MNIST"
+    text = "\n".join(["error against compression on MNIST",
+                      *(f"Dashed, by KL weight, {curve}" for curve in curves)])
     if not lines:
         return figure, f"{text}, of published rows alone; python experiments/lenet_300_100.py makes runs"
     return figure, f"{text}\n\n" + tabulate(
@@ -270,6 +277,26 @@ def draw_swept(axes, rows, color):
     points = [(row["compression"], row["error_percent"]) for row in rows if row["compression"]]
     usual = 2 * min(error for _, error in points)
     axes.plot(*zip(*(point for point in points if point[1] < usual)), "-", linewidth=1, color=color, alpha=0.6)
+
+
+def draw_by_kl_weight(axes, groups, color):
+    """Dashed lines through SparseVD's runs that differ in the KL term's weight alone, means over the seeds.
+
+    Returns each line's weights.
+    """
+    curves = defaultdict(list)
+    for group in groups:
+        if group.method == "sparse-vd" and all(summary["compression"] for summary in group.summaries):
+            flags = group.values
+            weight = float(flags.pop("kl_weight", 1.0))
+            mean = [np.mean([summary[key] for summary in group.summaries])
+                    for key in ("compression", "test_error_percent")]
+            curves[group.start, group.epochs, str(flags)].append((weight, *mean))
+    lines = [sorted(points) for points in curves.values() if len(points) > 1]
+    for points in lines:
+        _, *line = zip(*points)
+        axes.plot(*line, "--", linewidth=1, color=color)
+    return [[weight for weight, *_ in points] for points in lines]
 
 
 #: number : (the files' name, callable(results folder) -> (Figure or None, what to print))

@@ -29,6 +29,8 @@ def drawn(tmp_path_factory):
     write_run(runs / "additive-2", seed=2, losses=(0.9, 0.3))
     write_run(runs / "short", losses=(1.0,))
     write_run(runs / "multiplicative", "SparseVD, multiplicative noise", losses=(2.0, 1.5))
+    for weight in (0.3, 10):
+        write_run(runs / f"kl-{weight}", flags=[f"--kl-weight {weight}"], compression=100.0 * weight)
     write_run(runs / "old", network="LeNet-5-Caffe")
     write_run(runs / "dense", method="Dense", compression=1.0)
     rows = [dict(threshold=3 - step, error_percent=2.0 + step, compression=100.0 + 50 * step, nonzero=100 - step)
@@ -91,7 +93,9 @@ def test_the_trade_off_has_every_run_that_prunes_mnist_as_it_is(drawn):
     rows = drawn[1].partition("Figure 5")[2].splitlines()
     rows = [line.split() for line in rows if line.startswith("LeNet-300-100")]
     # Not VGG-like's, nor that of the earlier convolutions.
-    assert sorted(row[-3:] for row in rows) == 3 * [["1", "2.00", "100"]] + [["2", "2.00", "100"]]
+    assert sorted(row[-3:] for row in rows) == [
+        *3 * [["1", "2.00", "100"]], ["1", "2.00", "1000"], ["1", "2.00", "30"], ["2", "2.00", "100"]]
+    assert "by KL weight, LeNet-300-100: 0.3, 1, 10" in drawn[1] and "by KL weight, LeNet-5" not in drawn[1]
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -143,6 +143,19 @@ def test_any_script_trains_on_cifar(run, noise_for_cifar):
     assert data.DATASETS["cifar10"].augmentation.flip and not data.DATASETS["mnist"].augmentation.flip
 
 
+def test_images_are_shifted_as_far_as_is_said(run):
+    weights = []
+    for name, flags in ("usual", ()), ("named", ("--shift", 4)), ("less", ("--shift", 1)):
+        result = run("lenet_300_100", *DIGITS, "--augment", *flags, "--output", name)
+        assert result.returncode == 0, result.stderr
+        weights.append(files.read_arrays(run.folder / name / "weights.npz")["dense1.W"])
+    usual, named, less = weights
+    np.testing.assert_array_equal(usual, named)
+    assert not np.array_equal(usual, less)
+    refused = run("lenet_300_100", *DIGITS, "--shift", 1)
+    assert refused.returncode == 1 and "--shift says how far --augment shifts" in refused.stderr
+
+
 def test_images_are_whitened(run):
     result = run("lenet_300_100", *DIGITS, "--preprocessing", "zca", "--data-dir", "data", "--output", "zca")
     assert result.returncode == 0, result.stderr

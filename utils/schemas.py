@@ -40,6 +40,7 @@ class _Dataset(_Named):
     fingerprint: NotRequired[Text]
     preprocessing: NotRequired[Name | None]
     augment: NotRequired[bool | None]
+    shift: NotRequired[Positive | None]
     random_labels: NotRequired[bool | None]
     validation: NotRequired[Positive | None]
     variant: NotRequired[Text | None]

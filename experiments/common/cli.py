@@ -35,6 +35,8 @@ COMMON = {
         Flag("preprocessing", None, "of the images, fitted on the training set; without the flag, as the data set has "
                                     "it", choices=tuple(data.PREPROCESSINGS)),
         Flag("augment", False, "whether training images are shifted (and natural ones mirrored) at random", bool),
+        Flag("shift", None, "by how many pixels --augment shifts images at most; without the flag, as the data set has "
+                            "it", flags.positive, metavar="N"),
         Flag("random_labels", False, "whether the training set's labels are drawn at random", bool, in_tables=False),
         Flag("validation", None, "leave the last N training images out of the training, and test on them in place of "
                                  "the test set: to choose hyper-parameters by", flags.positive, metavar="N",
@@ -265,6 +267,8 @@ def parse(experiment, description, arguments=None):
     script = experiment.values(known)
     given = {**{name: value for name, value in stored.items() if name in offered and value != script[name]}, **typed}
     options = resolved(experiment, known, given)
+    if options.values["shift"] and not (options.values["augment"] or options.values["pretrain"]):
+        raise UserError("--shift says how far --augment shifts images: give that too")
     folder = folder or runs.default_folder(experiment.name, options.values["dataset"], known, options.values["seed"])
     return replace(options, folder=folder, resume=resume, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
                    snapshots=getattr(args, "snapshots", False))

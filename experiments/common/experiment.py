@@ -1,6 +1,7 @@
 """What every experiment does: loads the data, builds the network, trains it, and leaves the results."""
 
 import os
+from dataclasses import replace
 
 import nets  # noqa: F401  prepares Theano
 
@@ -89,6 +90,9 @@ def _train(options, dataset, start, after_epoch=None):
     if values["batch_size"] > len(dataset.train):
         raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
                         f"{kind.examples} of {dataset.name}")
+    augmentation = None
+    if values["augment"]:
+        augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     teacher, studied = None, dataset
     if values["teacher"]:
         if values["augment"]:
@@ -125,7 +129,7 @@ def _train(options, dataset, start, after_epoch=None):
 
         history, completed = fit(trainer, studied, run, epochs=values["epochs"], batch_size=values["batch_size"],
                                  learning_rate=values["learning_rate"], seed=values["seed"], generator=generator,
-                                 augmentation=dataset.augmentation if values["augment"] else None, after_epoch=after,
+                                 augmentation=augmentation, after_epoch=after,
                                  keep_best=values["best_epoch"])
         if pictures:
             run.log("Drawn: " + ", ".join(pictures.draw()))

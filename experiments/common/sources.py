@@ -29,7 +29,7 @@ class Images:
     """`examples` : what they are called; `flags` : names of those that only they have; `choices` : of --dataset."""
 
     examples = "images"
-    flags = frozenset({"k", "preprocessing", "augment", "random_labels", "validation", "variant", "teacher",
+    flags = frozenset({"k", "preprocessing", "augment", "shift", "random_labels", "validation", "variant", "teacher",
                        "temperature", "teacher_weight"})
     choices = tuple(data.DATASETS)
 

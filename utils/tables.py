@@ -177,12 +177,15 @@ def format_compression(value):
 
 
 def column(numbers, digits, unit=""):
-    """The values of several runs as text: mean (standard deviation); a None is a compression where nothing is left."""
+    """The values of several runs as text: mean (standard deviation, where they differ).
+
+    A None is a compression where nothing is left.
+    """
     pruned = numbers.count(None)
     if pruned:
         return "all pruned" if pruned == len(numbers) else f"all pruned in {pruned} of {len(numbers)}"
     mean, deviation = results.mean_and_deviation(numbers)
-    return f"{mean:.{digits}f}{unit}" + ("" if deviation is None else f" ({deviation:.{digits}f})")
+    return f"{mean:.{digits}f}{unit}" + (f" ({deviation:.{digits}f})" if len(set(numbers)) > 1 else "")
 
 
 def _finite(value):

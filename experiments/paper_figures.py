@@ -233,10 +233,8 @@ def draw_trade_off(folder):
             if row.network == network:
                 axes.plot(row.compression, row.error_percent, "D", color=colors[row.method], fillstyle="none",
                           markersize=9, label=f"{row.method_title}, the paper's table")
-        labelled = set()
-        for group in groups:
-            if group.network != network:
-                continue
+        labelled, own = set(), [group for group in groups if group.network == network]
+        for group in own:
             points = [(summary["compression"], summary["test_error_percent"]) for summary in group.summaries
                       if summary["compression"]]
             axes.plot(*zip(*points), "o", color=colors[group.method], alpha=0.8,
@@ -249,7 +247,6 @@ def draw_trade_off(folder):
                 if os.path.exists(os.path.join(summary["folder"], "thresholds.json")):
                     swept = results.read_thresholds(summary["folder"])["thresholds"]
                     draw_swept(axes, swept, colors[group.method])
-        own = [group for group in groups if group.network == network]
         for weights in draw_by_kl_weight(axes, own, colors["sparse-vd"]):
             curves.append(f"{published.method_title(network)}: {', '.join(f'{weight:g}' for weight in weights)}")
         frontier = [row for row in published.FRONTIER if row.network == network]

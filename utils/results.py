@@ -175,5 +175,5 @@ def history(folder):
 
 
 def mean_and_deviation(values):
-    """Mean and sample standard deviation; None instead of the latter for a single value."""
-    return np.mean(values), np.std(values, ddof=1) if len(values) > 1 else None
+    """Mean and sample standard deviation; None instead of the latter where all values are the same, or there is one."""
+    return np.mean(values), np.std(values, ddof=1) if len(set(values)) > 1 else None

@@ -185,7 +185,7 @@ def column(numbers, digits, unit=""):
     if pruned:
         return "all pruned" if pruned == len(numbers) else f"all pruned in {pruned} of {len(numbers)}"
     mean, deviation = results.mean_and_deviation(numbers)
-    return f"{mean:.{digits}f}{unit}" + (f" ({deviation:.{digits}f})" if len(set(numbers)) > 1 else "")
+    return f"{mean:.{digits}f}{unit}" + ("" if deviation is None else f" ({deviation:.{digits}f})")
 
 
 def _finite(value):

@@ -2,6 +2,9 @@
 
 Formulas, networks, batch and optimizer are those of `nets/`, written the way that each framework suggests. It is run by
 `training_step.py --peers PYTHON`, with a Python of its own that has torch and jax (benchmarks/requirements.txt).
+
+On a GPU (`PyTorch, GPU`), a time is that of several steps and of waiting for the last one, since a GPU works on while
+the next step is called for; on a CPU, of one step.
 """
 
 import json
@@ -15,23 +18,23 @@ CLIP, EPSILON, THRESHOLD, NUM_EXAMPLES, BATCH, RATE = 8.0, 1e-8, 3.0, 60000, 100
 K1, K2, K3 = 0.63576, 1.87320, 1.48695
 
 
-def networks():
-    """name : (shape of an image, layers from the first on)"""
-    vgg, k = [], 0.25
+def networks(k):
+    """name : (shape of an image, layers from the first on); `k` is the width of VGG-like"""
+    vgg = []
     for convolutions, filters in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
-        vgg += [("conv", round(filters * k), 3, 1), ("norm",), ("relu",)] * convolutions + [("pool",)]
+        vgg += [("conv", int(filters * k), 3, 1), ("norm",), ("relu",)] * convolutions + [("pool",)]
     return {
         "lenet-300-100": ((784,), [("dense", 300), ("relu",), ("dense", 100), ("relu",), ("dense", 10)]),
         "lenet-5-caffe": ((1, 28, 28), [
             ("conv", 20, 5, 0), ("relu",), ("pool",), ("conv", 50, 5, 0), ("relu",), ("pool",),
             ("dense", 500), ("relu",), ("dense", 10)]),
-        "vgg-like": ((3, 32, 32), [*vgg, ("dense", 128), ("norm",), ("relu",), ("dense", 10)]),
+        "vgg-like": ((3, 32, 32), [*vgg, ("dense", int(512 * k)), ("norm",), ("relu",), ("dense", 10)]),
     }
 
 
-def shapes(name):
+def shapes(name, k):
     """The layers of a network, each with the shape of its input and of its weights (None without)."""
-    shape, layers = networks()[name]
+    shape, layers = networks(k)[name]
     for kind, *arguments in layers:
         if kind == "conv":
             filters, size, pad = arguments
@@ -45,10 +48,10 @@ def shapes(name):
             shape = (shape[0], shape[1] // 2, shape[2] // 2) if kind == "pool" else shape
 
 
-def flops(name):
+def flops(name, k):
     """Floating point operations of a step in products of matrices: mean and variance, forward and both gradients."""
     total, first = 0, True
-    for kind, arguments, shape, weights in shapes(name):
+    for kind, arguments, shape, weights in shapes(name, k):
         if weights:
             positions = 1
             if kind == "conv":
@@ -59,10 +62,10 @@ def flops(name):
     return total
 
 
-def initial(name, generator):
+def initial(name, k, generator):
     """theta, log sigma^2 and biases of each layer that has weights; scale and shift of each that normalizes."""
     found = []
-    for kind, arguments, shape, weights in shapes(name):
+    for kind, arguments, shape, weights in shapes(name, k):
         if weights:
             fan = 2 / np.sqrt(np.prod(weights[1:])) if kind == "conv" else 0.01
             units = weights[0] if kind == "conv" else weights[1]
@@ -75,13 +78,16 @@ def initial(name, generator):
     return found
 
 
-def pytorch(name, compiled):
+def pytorch(name, k, compiled, device="cpu", tf32=False):
     import torch
     import torch.nn.functional as F
 
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = True
+    torch.set_default_device(device)
     params = [[torch.tensor(array, requires_grad=True) for array in layer]
-              for layer in initial(name, np.random.default_rng(1))]
-    layers = list(shapes(name))
+              for layer in initial(name, k, np.random.default_rng(1))]
+    layers = list(shapes(name, k))
     running = [[torch.zeros(len(layer[0])), torch.ones(len(layer[0]))] if kind == "norm" else None
                for (kind, *_), layer in zip(layers, params)]
 
@@ -129,23 +135,23 @@ def pytorch(name, compiled):
         loss = loss_of(images, labels)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
     def run_prediction(images, labels):
         with torch.no_grad():
-            return predict(images).numpy()
+            return predict(images)
 
-    images, labels = batch(name)
-    return train, run_prediction, torch.tensor(images), torch.tensor(labels).long()
+    images, labels = batch(name, k)
+    return train, run_prediction, lambda result: result.detach().cpu(), torch.tensor(images), torch.tensor(labels).long()
 
 
-def jax(name, compiled):
+def jax(name, k, compiled):
     import jax
     import jax.numpy as jnp
     from jax import lax
 
-    layers = list(shapes(name))
-    params = [[jnp.asarray(array) for array in layer] for layer in initial(name, np.random.default_rng(1))]
+    layers = list(shapes(name, k))
+    params = [[jnp.asarray(array) for array in layer] for layer in initial(name, k, np.random.default_rng(1))]
 
     def forward(params, x, key, training):
         kl = 0.0
@@ -202,40 +208,48 @@ def jax(name, compiled):
 
     def train(images, labels):
         state[0], loss = step(state[0], images, labels)
-        return float(loss)
+        return loss
 
     def predict(images, labels):
-        return np.asarray(predicted(state[0][0], images))
+        return predicted(state[0][0], images)
 
-    return train, predict, *map(jnp.asarray, batch(name))
+    return train, predict, np.asarray, *map(jnp.asarray, batch(name, k))
 
 
-def batch(name):
+def batch(name, k):
     generator = np.random.default_rng(1)
-    images = generator.standard_normal((BATCH, *networks()[name][0]), dtype="float32")
+    images = generator.standard_normal((BATCH, *networks(k)[name][0]), dtype="float32")
     return images, generator.integers(0, 10, BATCH).astype("int32")
 
 
-PEERS = {"PyTorch": (pytorch, False), "torch.compile": (pytorch, True), "JAX": (jax, True)}
+#: name : (what builds it, its arguments)
+PEERS = {"PyTorch": (pytorch, (False,)), "torch.compile": (pytorch, (True,)), "JAX": (jax, (True,))}
+GPU_PEERS = {"PyTorch, GPU": (pytorch, (False, "cuda")), "PyTorch, GPU, TF32": (pytorch, (False, "cuda", True)),
+             "torch.compile, GPU, TF32": (pytorch, (True, "cuda", True))}
+#: Steps a time on a GPU.
+AT_ONCE = 20
 
 
-def main(peer, name, steps, warm_up=3):
+def main(peer, name, k, steps, warm_up=3):
     """Prints, as JSON: seconds to the end of the first step, of each step, of each prediction; peak memory in MiB."""
-    build, compiled = PEERS[peer]
+    build, arguments = {**PEERS, **GPU_PEERS}[peer]
+    at_once = AT_ONCE if peer in GPU_PEERS else 1
     began = time.perf_counter()
-    train, predict, images, labels = build(name, compiled)
-    train(images, labels)
+    train, predict, wait_for, images, labels = build(name, k, *arguments)
+    wait_for(train(images, labels))
     compilation = time.perf_counter() - began
     found = []
     for function in (train, predict):
         seconds = []
         for _ in range(warm_up + steps):
             began = time.perf_counter()
-            function(images, labels)
-            seconds.append(time.perf_counter() - began)
+            for _ in range(at_once):
+                result = function(images, labels)
+            wait_for(result)
+            seconds.append((time.perf_counter() - began) / at_once)
         found.append(seconds[warm_up:])
     print(json.dumps([compilation, *found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))

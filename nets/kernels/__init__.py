@@ -5,6 +5,8 @@ it on a GPU and where there is no compiler. Which of the two is made is decided 
 :func:`nets.kernels.base.kernel` alone. The names of :func:`plain` and :func:`enabled` are those of the files.
 """
 
+import theano
+
 from nets.kernels.adam import adam
 from nets.kernels.base import enabled, plain, use_plain_graph
 from nets.kernels.batch_norm import batch_norm
@@ -16,6 +18,9 @@ from nets.kernels.mixture import mixture_negative_log
 from nets.kernels.normal import normal_stream
 from nets.kernels.posterior import PosteriorConstants, posterior, posterior_of_log_alpha
 from nets.kernels.sample import sample
+
+if theano.config.device != "cpu":
+    from nets.kernels import gpu  # noqa: F401
 
 __all__ = ["PosteriorConstants", "adam", "batch_norm", "conv", "conv_pair", "dense", "dense_pair", "enabled", "lstm",
            "max_pool_2x2", "mixture_negative_log", "normal_stream", "plain", "posterior", "posterior_of_log_alpha",

@@ -53,7 +53,8 @@ def adam(loss_or_grads, params, learning_rate, beta1=0.9, beta2=0.999, epsilon=1
     Kingma, Ba (2015), Adam: a method for stochastic optimization; the formulation before section 2.1.
     """
     updates = OrderedDict()
-    steps = theano.shared(np.zeros((), theano.config.floatX), f"{name}/step")
+    # Not on a GPU, where the rate would be made of it by a kernel for each operation.
+    steps = theano.shared(np.zeros((), theano.config.floatX), f"{name}/step", target="cpu")
     t = steps + 1
     rate = learning_rate * T.sqrt(1 - beta2 ** t) / (1 - beta1 ** t)
     step = AdamStep(beta1, beta2, epsilon)

@@ -15,11 +15,17 @@ __all__ = ["CppOp", "InPlaceOp", "enabled", "in_cpp", "kernel", "plain", "use_pl
 STANDARD = "-std=gnu++17"
 _names = set()
 _plain = set()      # the kernels whose plain graph was asked for
+#: The kernels that a GPU has, where Theano has one: see :mod:`nets.kernels.gpu`.
+on_gpu = set()
 
 
 def enabled(name):
-    """Whether graphs that are made now have the C++ operations of this name: on a CPU, with a compiler."""
-    return name not in _plain and theano.config.device == "cpu" and bool(theano.config.cxx)
+    """Whether graphs that are made now have the operations of this name rather than plain ones.
+
+    They need a compiler; and on a GPU, kernels of their own for it, and float32.
+    """
+    there = theano.config.device == "cpu" or name in on_gpu and theano.config.floatX == "float32"
+    return name not in _plain and there and bool(theano.config.cxx)
 
 
 def use_plain_graph(plain=True):
@@ -125,7 +131,7 @@ class InPlaceOp(CppOp):
 @local_optimizer(None, inplace=True)
 def local_in_place(node):
     """Lets operations overwrite their inputs; Theano takes that back where something else needs them."""
-    if not isinstance(node.op, InPlaceOp) or node.op.in_place:
+    if not hasattr(node.op, "made_in_place") or node.op.in_place:
         return False
     return node.op.made_in_place()(*node.inputs, return_list=True)
 

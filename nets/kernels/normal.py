@@ -56,15 +56,22 @@ def _normal(stream, size, dtype, ndim):
 @kernel(plain=_normal)
 def normal(stream, size, dtype, ndim):
     """What :meth:`NormalStream.normal` gives."""
+    if dtype != "float32" and theano.config.device != "cpu":
+        return _normal(stream, size, dtype, ndim)
     if isinstance(size, (tuple, list)) and not size:
         size = np.zeros(0, "int64")
     size = T.as_tensor_variable(size, ndim=1)
     if ndim is None:
         ndim = T.get_vector_length(size)
     op = NormalOp(dtype, [_is_one(size, axis) for axis in range(ndim)])
+    if theano.config.device != "cpu":
+        # Not by an optimization: none of its inputs is on the GPU.
+        from nets.kernels.gpu.normal import GpuNormal
+        op = GpuNormal(op, None)
     first = np.array([stream.seed, stream.calls * DRAWS], "uint64")
     # On the CPU even where Theano would put shared variables on a GPU.
     state = theano.shared(first, stream.next_name(), target="cpu")
+    state.tag.target = "cpu"
     state.default_update = state + np.array([0, 1], "uint64")
     return op(state, size)
 

@@ -2,7 +2,7 @@
 
 import theano.tensor as T
 from lasagne.layers import DropoutLayer
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from nets.layers.noise import layer_noise
 
@@ -36,6 +36,6 @@ class BinaryDropoutLayer(DropoutLayer):
     def get_output_for(self, input, deterministic=False, **kwargs):
         if deterministic or self.p == 0:
             return input
-        kept = T.ge(self.noise.normal(input.shape, dtype=input.dtype), T.cast(norm.ppf(self.p), input.dtype))
+        kept = T.ge(self.noise.normal(input.shape, dtype=input.dtype), T.cast(ndtri(self.p), input.dtype))
         # A product: Theano's switch is several times as slow.
         return input * (T.cast(kept, input.dtype) * T.cast(1 / (1 - self.p), input.dtype))

@@ -1,4 +1,7 @@
-"""Sampled pre-activations on a GPU: one kernel, and two for the gradients."""
+"""Sampled pre-activations on a GPU: one kernel, and two for the gradients.
+
+Some of cuDNN's convolutions (FFT, Winograd) round a variance of 0 to below 0; it is 0 here.
+"""
 
 from nets.kernels.gpu.op import THREADS, GpuOp, Launch, lifted
 from nets.kernels.sample import SampleGradients, SampleOp
@@ -36,7 +39,7 @@ class GpuSample(GpuOp):
         value = "z < 0 ? 0.0f : z" if self.op.rectified else "z"
         body = f"""
         for (ga_ulong i = FIRST; i < n; i += STRIDE) {{
-            const float z = mean[i] + sqrt(variance[i] + {self.op.epsilon!r}f) * noise[i] + b[i / pixels % channels];
+            const float z = mean[i] + sqrt((variance[i] < 0 ? 0.0f : variance[i]) + {self.op.epsilon!r}f) * noise[i] + b[i / pixels % channels];
             to[i] = {value};
         }}"""
         return [Launch("sample", body, {"mean": mean, "variance": variance, "noise": noise, "b": b, "to": outputs[0]},
@@ -71,7 +74,7 @@ class GpuSampleGradients(GpuOp):
             const ga_ulong i = (j / pixels * channels + channel) * pixels + j % pixels;
             const float passed = {"z[i] <= 0 ? 0.0f : g[i]" if rectified else "g[i]"};
             {"d_mean[i] = passed;" if rectified else ""}
-            d_variance[i] = passed * noise[i] * 0.5f / sqrt(variance[i] + {self.op.epsilon!r}f);
+            d_variance[i] = passed * noise[i] * 0.5f / sqrt((variance[i] < 0 ? 0.0f : variance[i]) + {self.op.epsilon!r}f);
             total += passed;
         }}
         SUM(total)

@@ -145,7 +145,8 @@ def main():
     add("--network", choices=tuple(STEPS), nargs="+", default=tuple(STEPS), help="what to train (default: all)")
     add("--k", type=float, nargs="+", default=[0.25], help="widths of VGG-like (default: 0.25)")
     add("--method", choices=METHODS, default="sparse-vd", help="(default: sparse-vd; the peers have no other)")
-    add("--variant", choices=tuple(VARIANTS), nargs="+", help="(default: the first two; on a GPU, with cuDNN and without)")
+    add("--variant", choices=(*VARIANTS, "without cuDNN"), nargs="+",
+        help="(default: the first two; on a GPU, with cuDNN and without)")
     add("--rounds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
     add("--copies", type=int, default=1, metavar="N", help="processes of a variant that run together (default: 1)")
     add("--peers", metavar="PYTHON", help="a Python that has torch and jax")
@@ -160,8 +161,8 @@ def main():
         network, k, method, without, steps, init_from = args.measure
         return measure(network, float(k), method, without, int(steps), init_from)
     on_gpu = gpu.asked_for(theano_setup.user_flags(), "cuda")
-    variants = GPU_VARIANTS if on_gpu else VARIANTS
-    args.variant = args.variant or tuple(variants)[:2]
+    variants = {**VARIANTS, **GPU_VARIANTS}
+    args.variant = args.variant or (tuple(GPU_VARIANTS) if on_gpu else tuple(VARIANTS)[:2])
     if args.parts:
         args.variant = ("this project", *(f"without {part}" for part in PARTS), "not in place", "plain graph")
 
@@ -169,7 +170,7 @@ def main():
     from tabulate import tabulate
 
     rows, everything = [], {}
-    for network, k in ((network, k) for network in args.network for k in (args.k if network == "vgg-like" else [1.0])):
+    for network, k in [(name, k) for name in args.network for k in (args.k if name == "vgg-like" else [1.0])]:
         # Copies must run for long beside each other, not one after the other's compilation.
         steps = STEPS[network] * (1 if args.copies == 1 else 15)
         commands = {name: ([sys.executable, __file__, "--measure", network, str(k), args.method, variants[name][0],

@@ -110,6 +110,7 @@ def test_cudnn_9_compiles_with_the_header(toolkit):
     flags = settings["gcc"]["cxxflags"].split(" ")
     assert flags[0] == "-O3" and settings["dnn"]["include_path"] == str(toolkit / "include") and not messages
     assert settings["dnn"]["library_path"] == settings["dnn"]["bin_path"]
+    assert set(settings["dnn.conv"].values()) == {"time_once"}
     link = os.path.join(settings["dnn"]["bin_path"], "libcudnn.so")
     assert os.path.realpath(link) == str(toolkit / "lib" / "libcudnn.so.9")
 

@@ -1,8 +1,9 @@
 """Operations in C++ with OpenMP, for a CPU, each behind a plain function.
 
 A kernel's file holds its C++ operation and, beside it, the plain Theano graph that computes the same and stands in for
-it on a GPU and where there is no compiler. Which of the two is made is decided when the graph is made, in
-:func:`nets.kernels.base.kernel` alone. The names of :func:`plain` and :func:`enabled` are those of the files.
+it where there is no compiler, and on a GPU unless `gpu/` has the operation. Which of the two is made is decided when
+the graph is made, in :func:`nets.kernels.base.kernel` alone. The names of :func:`plain` and :func:`enabled` are those
+of the files.
 """
 
 import theano

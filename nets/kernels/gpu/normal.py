@@ -14,7 +14,7 @@ class GpuNormal(GpuOp):
         state, size = inputs
         return f"""
         if (PyArray_DIM({state}, 0) != 2 || PyArray_DIM({size}, 0) != {node.outputs[0].ndim}) {{
-            PyErr_SetString(PyExc_ValueError, "a state of two numbers, and a size of {node.outputs[0].ndim}, are needed");
+            PyErr_SetString(PyExc_ValueError, "a state of two numbers and a size of {node.outputs[0].ndim} are needed");
             {sub["fail"]}
         }}
         for (int axis = 0; axis < {node.outputs[0].ndim}; ++axis)

@@ -18,13 +18,13 @@ THREADS = 256
 #: Blocks that share a long array; each thread takes several elements.
 MOST_BLOCKS = 1024
 
-#: For each kernel: the element that a thread begins with and how many it skips to its next one; the sum of a block's
-#: numbers, which ends in sums[0].
-PRELUDE = f"""#include "cluda.h"
-#define FIRST (GID_0 * {THREADS} + LID_0)
-#define STRIDE (GDIM_0 * {THREADS})
-#define SUM(value) sums[LID_0] = value; local_barrier(); for (ga_uint reach = {THREADS // 2}; reach > 0; reach /= 2) {{ if (LID_0 < reach) sums[LID_0] += sums[LID_0 + reach]; local_barrier(); }}
-"""
+#: For each kernel: the element that a thread begins with and how many it skips to its next one; SUM(x), the sum of a
+#: block's numbers, which ends in sums[0].
+PRELUDE = "\n".join((
+    '#include "cluda.h"', f"#define FIRST (GID_0 * {THREADS} + LID_0)", f"#define STRIDE (GDIM_0 * {THREADS})",
+    f"#define REACHES ga_uint reach = {THREADS // 2}; reach > 0; reach /= 2",
+    "#define SHARE_OUT if (LID_0 < reach) sums[LID_0] += sums[LID_0 + reach]; local_barrier();",
+    "#define SUM(x) sums[LID_0] = x; local_barrier(); for (REACHES) { SHARE_OUT }", ""))
 
 
 class Launch:

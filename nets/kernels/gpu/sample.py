@@ -17,6 +17,11 @@ def _pixels(array):
     return f"(elements({array}) / std::max<size_t>({array}->ga.dimensions[0] * {array}->ga.dimensions[1], 1))"
 
 
+def _shifted(op):
+    """In a kernel: the variance, which is not below 0, and epsilon."""
+    return f"(variance[i] < 0 ? 0.0f : variance[i]) + {op.epsilon!r}f"
+
+
 @lifted(SampleOp)
 class GpuSample(GpuOp):
     """See :class:`nets.kernels.sample.SampleOp`."""
@@ -39,7 +44,8 @@ class GpuSample(GpuOp):
         value = "z < 0 ? 0.0f : z" if self.op.rectified else "z"
         body = f"""
         for (ga_ulong i = FIRST; i < n; i += STRIDE) {{
-            const float z = mean[i] + sqrt((variance[i] < 0 ? 0.0f : variance[i]) + {self.op.epsilon!r}f) * noise[i] + b[i / pixels % channels];
+            const float deviation = sqrt({_shifted(self.op)});
+            const float z = mean[i] + deviation * noise[i] + b[i / pixels % channels];
             to[i] = {value};
         }}"""
         return [Launch("sample", body, {"mean": mean, "variance": variance, "noise": noise, "b": b, "to": outputs[0]},
@@ -74,7 +80,7 @@ class GpuSampleGradients(GpuOp):
             const ga_ulong i = (j / pixels * channels + channel) * pixels + j % pixels;
             const float passed = {"z[i] <= 0 ? 0.0f : g[i]" if rectified else "g[i]"};
             {"d_mean[i] = passed;" if rectified else ""}
-            d_variance[i] = passed * noise[i] * 0.5f / sqrt((variance[i] < 0 ? 0.0f : variance[i]) + {self.op.epsilon!r}f);
+            d_variance[i] = passed * noise[i] * 0.5f / sqrt({_shifted(self.op)});
             total += passed;
         }}
         SUM(total)

@@ -3,7 +3,6 @@
 import os
 import zlib
 
-import pygpu.gpuarray
 import theano.tensor as T
 from theano.gof import Apply, Op
 from theano.gpuarray.basic_ops import (GpuKernelBase, Kernel, as_gpuarray_variable, gpu_contiguous,
@@ -48,13 +47,15 @@ class Launch:
 
     def kernel(self, objvar):
         """Theano's description of it."""
+        # Here, so that a machine without pygpu can look at this module.
+        from pygpu.gpuarray import SIZE, GpuArray
         ctypes = {"uint64": "ga_ulong", "uint32": "ga_uint", "float32": "float"}
         arguments = ", ".join([*(f"GLOBAL_MEM float *{name}, ga_size {name}_offset" for name in self.arrays),
                                *(f"{ctypes[dtype]} {name}" for name, (dtype, _) in self.numbers.items())])
         shifts = "\n".join(f"{name} = (GLOBAL_MEM float *)((GLOBAL_MEM char *){name} + {name}_offset);"
                            for name in self.arrays)
         code = f"{PRELUDE}KERNEL void {self.name}({arguments}) {{\n{shifts}\n{self.body}\n}}"
-        params = [pygpu.gpuarray.GpuArray, pygpu.gpuarray.SIZE] * len(self.arrays)
+        params = [GpuArray, SIZE] * len(self.arrays)
         return Kernel(code=code, name=self.name, params=[*params, *(dtype for dtype, _ in self.numbers.values())],
                       flags=Kernel.get_flags("float32"), objvar=objvar)
 

@@ -226,7 +226,7 @@ def _cuda_settings(flags):
 def _cudnn_settings(flags, cxxflags):
     if flags.get("dnn.enabled") == "False":
         return {}
-    # Theano's default takes the slow algorithm without working memory: a third more time for a step of VGG-like.
+    # Theano's default is slow algorithms without working memory: a step of VGG-like takes three quarters more time.
     settings = {"dnn.conv": dict.fromkeys(("algo_fwd", "algo_bwd_data", "algo_bwd_filter"), "time_once")}
     if any(option in flags for option in _CUDNN_OPTIONS):
         base = flags.get("dnn.base_path")

@@ -38,6 +38,13 @@ METHODS = ("sparse-vd", "dense", "binary-dropout", "magnitude")
 STEPS = {"lenet-300-100": 200, "lenet-5-caffe": 60, "vgg-like": 10}
 #: The C++ code's kernels (`nets/kernels/`), which can be left out one by one.
 PARTS = ("adam", "batch_norm", "conv", "dense", "max_pool", "normal", "posterior", "sample")
+
+
+def with_flag(environment, flag):
+    """What an environment's THEANO_FLAGS become with another flag: {"THEANO_FLAGS": str}."""
+    return {"THEANO_FLAGS": ",".join(filter(None, (environment.get("THEANO_FLAGS"), flag)))}
+
+
 #: name : (what is left out, environment)
 VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
             "this project, 1 thread": ("nothing", {"OMP_NUM_THREADS": "1"}),
@@ -45,11 +52,8 @@ VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
             "waiting threads sleep": ("nothing", {"OMP_WAIT_POLICY": "passive"}),
             "waiting threads spin 3000 times": ("nothing", {"GOMP_SPINCOUNT": "3000"}),
             **{f"without {part}": (part, {}) for part in PARTS},
-            "not in place": ("nothing", {"THEANO_FLAGS": ",".join(filter(None, (
-                os.environ.get("THEANO_FLAGS"), "optimizer_excluding=sparse_vd_in_place")))})}
-#: On a GPU.
-GPU_VARIANTS = {"this project": ("nothing", {}), "without cuDNN": ("nothing", {"THEANO_FLAGS": ",".join(filter(None, (
-    os.environ.get("THEANO_FLAGS"), "dnn.enabled=False")))})}
+            "not in place": ("nothing", with_flag(os.environ, "optimizer_excluding=sparse_vd_in_place")),
+            "without cuDNN": ("nothing", with_flag(os.environ, "dnn.enabled=False"))}
 WARM_UP = 3
 
 
@@ -102,10 +106,10 @@ def blas_rate(size=2000, repetitions=10):
     import numpy as np
     import theano
     import theano.tensor as T
-    from nets.training.trial_step import gigaflops
     from threadpoolctl import threadpool_limits
 
     if theano.config.device != "cpu":
+        from nets.training.trial_step import gigaflops
         return gigaflops(4096, repetitions)
     left, right = (theano.shared(np.ones((size, size), "float32")) for _ in range(2))
     product = theano.shared(np.zeros((size, size), "float32"))
@@ -125,8 +129,7 @@ def run(command, environment, copies, cold):
     environment = {**os.environ, **environment}
     with tempfile.TemporaryDirectory() as folder:
         if cold:
-            flags = filter(None, (environment.get("THEANO_FLAGS"), f"base_compiledir={folder}"))
-            environment.update(THEANO_FLAGS=",".join(flags), TORCHINDUCTOR_CACHE_DIR=folder)
+            environment.update(with_flag(environment, f"base_compiledir={folder}"), TORCHINDUCTOR_CACHE_DIR=folder)
         started = [subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                     env=environment) for _ in range(copies)]
         ended = [(process, *process.communicate()) for process in started]
@@ -145,7 +148,7 @@ def main():
     add("--network", choices=tuple(STEPS), nargs="+", default=tuple(STEPS), help="what to train (default: all)")
     add("--k", type=float, nargs="+", default=[0.25], help="widths of VGG-like (default: 0.25)")
     add("--method", choices=METHODS, default="sparse-vd", help="(default: sparse-vd; the peers have no other)")
-    add("--variant", choices=(*VARIANTS, "without cuDNN"), nargs="+",
+    add("--variant", choices=tuple(VARIANTS), nargs="+",
         help="(default: the first two; on a GPU, with cuDNN and without)")
     add("--rounds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
     add("--copies", type=int, default=1, metavar="N", help="processes of a variant that run together (default: 1)")
@@ -161,8 +164,7 @@ def main():
         network, k, method, without, steps, init_from = args.measure
         return measure(network, float(k), method, without, int(steps), init_from)
     on_gpu = gpu.asked_for(theano_setup.user_flags(), "cuda")
-    variants = {**VARIANTS, **GPU_VARIANTS}
-    args.variant = args.variant or (tuple(GPU_VARIANTS) if on_gpu else tuple(VARIANTS)[:2])
+    args.variant = args.variant or (("this project", "without cuDNN") if on_gpu else tuple(VARIANTS)[:2])
     if args.parts:
         args.variant = ("this project", *(f"without {part}" for part in PARTS), "not in place", "plain graph")
 
@@ -173,8 +175,8 @@ def main():
     for network, k in [(name, k) for name in args.network for k in (args.k if name == "vgg-like" else [1.0])]:
         # Copies must run for long beside each other, not one after the other's compilation.
         steps = STEPS[network] * (1 if args.copies == 1 else 15)
-        commands = {name: ([sys.executable, __file__, "--measure", network, str(k), args.method, variants[name][0],
-                            str(steps), args.init_from], variants[name][1]) for name in args.variant}
+        commands = {name: ([sys.executable, __file__, "--measure", network, str(k), args.method, VARIANTS[name][0],
+                            str(steps), args.init_from], VARIANTS[name][1]) for name in args.variant}
         if args.peers:
             script = os.path.join(HERE, "peers.py")
             commands.update((name, ([args.peers, script, name, network, str(k), str(steps)], {}))

@@ -64,10 +64,13 @@ def of_kernels():
     def shared(shape, low=-1.0, high=1.0):
         return theano.shared(rng.uniform(low, high, shape).astype(np.float32))
 
-    def evaluate(name, outputs):
-        function = theano.function([], outputs)
+    def compiled(outputs=None, updates=None):
+        function = theano.function([], outputs, updates=updates)
         operations.update(type(node.op).__name__ for node in function.maker.fgraph.apply_nodes)
-        for number, value in enumerate(function()):
+        return function
+
+    def evaluate(name, outputs):
+        for number, value in enumerate(compiled(outputs)()):
             found[f"{name} {number}"] = np.asarray(value)
 
     # More elements than the threads of all blocks, fewer than a block has, and several axes.
@@ -89,8 +92,7 @@ def of_kernels():
                      [sampled, *T.grad(T.sum(sampled * shared(shape)), [mean, variance, b])])
 
     stream = kernels.normal_stream(2 ** 63 + 5)
-    draw = theano.function([], [stream.normal((3, 1000)), stream.normal((5, 7, 9))])
-    operations.update(type(node.op).__name__ for node in draw.maker.fgraph.apply_nodes)
+    draw = compiled([stream.normal((3, 1000)), stream.normal((5, 7, 9))])
     for time in ("first", "second"):
         for number, value in enumerate(draw()):
             found[f"normal, {time} draw {number}"] = np.asarray(value)
@@ -99,8 +101,7 @@ def of_kernels():
               for name, shape in (("matrix", (30, 40)), ("vector", (40,)))]
     gradients = [T.sqr(param) - 1 for param in params]
     updates = kernels.adam(gradients, params, theano.shared(np.float32(0.1)))
-    step = theano.function([], updates=updates)
-    operations.update(type(node.op).__name__ for node in step.maker.fgraph.apply_nodes)
+    step = compiled(updates=updates)
     for _ in range(3):
         step()
     found.update((f"adam {variable.name}", variable.get_value()) for variable in updates)

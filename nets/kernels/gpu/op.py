@@ -1,5 +1,6 @@
 """What the operations on a GPU have in common."""
 
+import functools
 import os
 import zlib
 
@@ -75,6 +76,16 @@ class Launch:
         }}"""
 
 
+@functools.cache
+def _checksum():
+    """Of this folder's text, so that no version has to be raised when it changes."""
+    folder, found = os.path.dirname(__file__), 0
+    for name in sorted(name for name in os.listdir(folder) if name.endswith(".py")):
+        with open(os.path.join(folder, name), "rb") as file:
+            found = zlib.crc32(file.read(), found)
+    return found
+
+
 class GpuOp(GpuKernelBase, Op):
     """An operation of nets/kernels/ on a GPU: float32, the same inputs, outputs and results up to rounding.
 
@@ -125,11 +136,7 @@ class GpuOp(GpuKernelBase, Op):
         return [*super().c_header_dirs(), gpuarray_helper_inc_dir()]
 
     def c_code_cache_version(self):
-        folder, found = os.path.dirname(__file__), 0
-        for name in sorted(name for name in os.listdir(folder) if name.endswith(".py")):
-            with open(os.path.join(folder, name), "rb") as file:
-                found = zlib.crc32(file.read(), found)
-        return (found,)
+        return (_checksum(),)
 
     def gpu_kernels(self, node, name):
         names = [f"v{number}" for number in range(len(node.inputs) + len(node.outputs))]

@@ -6,9 +6,8 @@ from nets.kernels.posterior import LEAST, PosteriorGradients, PosteriorOp
 __all__ = ["GpuPosterior", "GpuPosteriorGradients"]
 
 
-def _constants(constants):
+def _constants(own):
     """As constants of a kernel."""
-    own = constants
     values = {"CLIP": own.clip, "EPSILON": own.epsilon, "THRESHOLD": own.threshold, "NOISE": own.pruned_noise,
               "SHARE": own.pruned_kl, "LEAST": LEAST, "K1": own.approximation.k1, "K2": own.approximation.k2,
               "K3": own.approximation.k3}

@@ -64,6 +64,34 @@ def test_a_final_threshold_leaves_what_the_sweep_says(folder):
     assert last.split(",")[:-1] == (folder / "run" / "history.csv").read_text().splitlines()[-1].split(",")[:-1]
 
 
+def test_an_initial_threshold_prunes_first_and_trains_on(folder):
+    further = *FLAGS[:2], "--validation", 200, "--epochs", 2, "--initial-threshold", -1
+    trained = start(folder, "lenet_300_100", *further, "--init-from", "run", "--output", "further")
+    assert trained.returncode == 0, trained.stderr
+    assert "cut at log alpha < -1" in (folder / "further" / "log.txt").read_text()
+    before, after = (files.read_arrays(folder / name / "weights_pruned.npz") for name in ("run", "further"))
+    weights = files.read_arrays(folder / "run" / "weights.npz")
+    cut, changed = 0, []
+    for layer in ("dense1", "dense2", "dense3"):
+        log_alpha = weights[f"{layer}.log_sigma2"] - np.log(weights[f"{layer}.W"].astype("float64") ** 2 + 1e-8)
+        pruned = log_alpha > -0.999
+        assert (after[f"{layer}.W"][pruned] == 0).all()
+        cut += (before[f"{layer}.W"][pruned] != 0).sum()
+        kept = after[f"{layer}.W"] != 0
+        changed.extend(after[f"{layer}.W"][kept] != weights[f"{layer}.W"][kept])
+    assert cut > 0 and np.mean(changed) > 0.9
+
+
+def test_an_initial_threshold_needs_noise_to_start_from(folder):
+    flags = *FLAGS[:2], "--validation", 200, "--initial-threshold", 0, "--output", "refused"
+    for more, text in (((), "goes on from the weights of another run"),
+                       (("--init-from", "run/weights_pruned.npz"), "start from a run of --method sparse-vd"),
+                       (("--init-from", "run", "--log-sigma2", -8), "leave --log-sigma2 out")):
+        result = start(folder, "lenet_300_100", *flags, *more)
+        assert result.returncode == 1 and text in result.stderr and len(result.stderr.splitlines()) == 1
+        assert not (folder / "refused").exists()
+
+
 def test_runs_without_log_alpha_are_refused(folder):
     trained = start(folder, "lenet_300_100", "--dataset", "digits", "--epochs", 1, "--method", "dense",
                     "--output", "dense")

@@ -42,6 +42,8 @@ class SparseVD(Method):
         Flag("threshold", 3.0, "a weight is pruned where log alpha >= X", number),
         Flag("final_threshold", None, "after the last epoch, prune weights of log alpha >= X, too; threshold_sweep.py "
                                       "shows what is gained and lost", number),
+        Flag("initial_threshold", None, "before the first step, prune weights of log alpha >= X of the SparseVD run "
+                                        "that it starts from, and train the others on", number),
         Flag("log_sigma2", -10.0, "where log sigma^2 of every weight starts", number),
         Flag("log_sigma2_from_weights", None),
         Flag("kl_warm_up", True, "whether the weight of the KL term grows from 0 to 1 over the first epochs; without, "
@@ -61,6 +63,10 @@ class SparseVD(Method):
         Flag("noise_rate", 1.0, "a factor on the learning rate for log sigma^2; with Adam, 2 is as if log sigma were "
                                 "trained", size),
     )
+
+    def __init__(self, **values):
+        super().__init__(**values)
+        self.needs_start = self.initial_threshold is not None
 
     @property
     def title(self):
@@ -103,7 +109,13 @@ class SparseVD(Method):
 
     def start(self, net, missing, given):
         if not missing and "log_sigma2" not in given:
-            return ", noise from there too"
+            if self.initial_threshold is None:
+                return ", noise from there too"
+            cut_at(net, self.initial_threshold)
+            return f", noise from there too, cut at log alpha < {self.initial_threshold:g}"
+        if self.initial_threshold is not None:
+            raise UserError("--initial-threshold needs the noise of the weights that it starts from: start from a run "
+                            "of --method sparse-vd, and leave --log-sigma2 out")
         from_weights = None if "log_sigma2" in given else self.log_sigma2_from_weights
         value = self.log_sigma2 if from_weights is None else from_weights
         for posterior in posteriors(net):

@@ -175,7 +175,9 @@ def baselines(group):
 
 
 def identity(group):
-    start = "" if group.start == "random" else f" from {group.start_title.lower()}"
+    title = group.start_title
+    # SparseVD and the like keep their capitals.
+    start = "" if group.start == "random" else f" from {title.lower() if title[1:].islower() else title}"
     flags = group.flags_shown and f", {group.flags_shown}"
     return (group.network_title, f"{group.method_title}{start}{flags}, measured", group.dataset_title, group.epochs,
             len(group.summaries))

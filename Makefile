@@ -25,7 +25,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/python experiments/lenet_300_100.py --dataset digits --batch-size 50
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest --numprocesses logical --dist loadfile
 
 lint: $(VENV)/ruff
 	$(VENV)/bin/ruff check .

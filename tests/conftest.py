@@ -54,17 +54,8 @@ COMPILES = re.compile(r"theano\.function\(|Trainer\(|Predictor\(|trial_step|subp
                       r"|\bevaluate\b|reproduction\.run|common\.experiment import")
 
 
-#: Modules with minutes of tests, the longest first: begun last, one process would work on while the others had ended.
-LONGEST = ("test_kernels", "test_methods", "test_lenet_300_100", "test_text_experiments", "test_faults",
-           "test_experiments", "test_recurrent", "test_sbp", "test_doctor", "test_results_page", "test_finetune",
-           "test_teacher", "test_sweep", "test_examples", "test_original_layers", "test_paper_figures",
-           "test_reproduction", "test_compilation", "test_threshold_sweep", "test_compress", "test_kernel_posterior")
-
-
 def pytest_collection_modifyitems(items):
-    """Marks the tests of modules that compile: `make check` leaves them out; and has the longest modules begin."""
-    order = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    """Marks the tests of modules that compile: `make check` leaves them out."""
     modules = {item.path for item in items}
     compiling = {path for path in modules if COMPILES.search(path.read_text(encoding="utf-8"))}
     for item in items:

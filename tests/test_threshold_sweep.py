@@ -26,6 +26,15 @@ def start(folder, name, *flags):
     return scripts.run(name, *flags, cwd=folder)
 
 
+def log_alphas(weights):
+    """Once more, in numpy: {layer: array}."""
+    found = {}
+    for layer in ("dense1", "dense2", "dense3"):
+        W, log_sigma2 = (weights[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2"))
+        found[layer] = np.clip(log_sigma2 - np.log(W ** 2 + 1e-8), -8, 8)
+    return found
+
+
 def test_the_runs_own_threshold_gives_its_own_results(folder):
     result = start(folder, "threshold_sweep", "run", "--thresholds", 3, -1, 8.5)
     assert result.returncode == 0, result.stderr
@@ -37,12 +46,8 @@ def test_the_runs_own_threshold_gives_its_own_results(folder):
     assert everything["compression"] == 1 and own["nonzero"] > less["nonzero"]
     assert own["error_percent"] == summary["test_error_percent"]
     assert own["compression"] == pytest.approx(summary["compression"])
-    # Once more, in numpy.
-    weights = files.read_arrays(folder / "run" / "weights.npz")
     kept = counted = 0
-    for layer in ("dense1", "dense2", "dense3"):
-        W, log_sigma2 = (weights[f"{layer}.{name}"].astype("float64") for name in ("W", "log_sigma2"))
-        log_alpha = np.clip(log_sigma2 - np.log(W ** 2 + 1e-8), -8, 8)
+    for layer, log_alpha in log_alphas(files.read_arrays(folder / "run" / "weights.npz")).items():
         kept += (log_alpha < -1).sum()
         counted += np.abs(np.histogram(log_alpha, found["edges"])[0] - found["histogram"][layer]).sum()
     assert less["nonzero"] == pytest.approx(kept, abs=3) and counted < 100
@@ -65,15 +70,14 @@ def test_a_final_threshold_leaves_what_the_sweep_says(folder):
 
 
 def test_an_initial_threshold_prunes_first_and_trains_on(folder):
-    further = *FLAGS[:2], "--validation", 200, "--epochs", 2, "--initial-threshold", -1
-    trained = start(folder, "lenet_300_100", *further, "--init-from", "run", "--output", "further")
+    trained = start(folder, "lenet_300_100", *FLAGS, "--epochs", 2, "--initial-threshold", -1, "--init-from", "run",
+                    "--output", "further")
     assert trained.returncode == 0, trained.stderr
     assert "cut at log alpha < -1" in (folder / "further" / "log.txt").read_text()
     before, after = (files.read_arrays(folder / name / "weights_pruned.npz") for name in ("run", "further"))
     weights = files.read_arrays(folder / "run" / "weights.npz")
     cut, changed = 0, []
-    for layer in ("dense1", "dense2", "dense3"):
-        log_alpha = weights[f"{layer}.log_sigma2"] - np.log(weights[f"{layer}.W"].astype("float64") ** 2 + 1e-8)
+    for layer, log_alpha in log_alphas(weights).items():
         pruned = log_alpha > -0.999
         assert (after[f"{layer}.W"][pruned] == 0).all()
         cut += (before[f"{layer}.W"][pruned] != 0).sum()
@@ -83,7 +87,7 @@ def test_an_initial_threshold_prunes_first_and_trains_on(folder):
 
 
 def test_an_initial_threshold_needs_noise_to_start_from(folder):
-    flags = *FLAGS[:2], "--validation", 200, "--initial-threshold", 0, "--output", "refused"
+    flags = *FLAGS, "--initial-threshold", 0, "--output", "refused"
     for more, text in (((), "goes on from the weights of another run"),
                        (("--init-from", "run/weights_pruned.npz"), "start from a run of --method sparse-vd"),
                        (("--init-from", "run", "--log-sigma2", -8), "leave --log-sigma2 out")):

@@ -29,7 +29,7 @@ template <typename T> struct Lanes {
 };
 
 // The number of weights above which packing them and adding their gradients up are done by all threads.
-constexpr npy_intp WORTH_THREADS = 1 << 20;
+constexpr npy_intp WORTH_THREADS = 1 << 15;
 
 inline npy_intp ceil_div(npy_intp a, npy_intp b) { return (a + b - 1) / b; }
 

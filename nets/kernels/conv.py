@@ -59,7 +59,7 @@ class _Geometry:
     """Padding and stride, rows and columns of each, and `fixed_zeros`: what both operations are made with."""
 
     ndim = 4
-    sources = "tiles.h", "conv.cpp"
+    sources = "tiles.h", "panels.h", "few_weights.h", "conv.cpp"
     # Parameters rather than text of the C++ code, which is compiled once for all geometries.
     params_type = ParamsType(pad_rows=int64, pad_columns=int64, stride_rows=int64, stride_columns=int64,
                              fixed_zeros=int64)

@@ -5,7 +5,8 @@
     python experiments/paper_tables.py --run --quick                    trains all but VGG-like, roughly, in minutes
     python experiments/paper_tables.py --run --table lenet              trains what is missing, as the paper does
 
-With --run, runs that are there are not repeated, and runs that were stopped go on.
+With --run, runs that are there are not repeated, and runs that were stopped go on. It trains the paper's own rows and
+logistic regression; docs/results.md has the commands of all others.
 """
 
 import os

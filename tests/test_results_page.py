@@ -143,6 +143,13 @@ def test_runs_that_are_not_finished(tmp_path):
     assert records.Record(str(run)).row["status"] == "stopped"
 
 
+def test_a_command_that_was_not_quoted(tmp_path):
+    run = copy(SEEDS[1], tmp_path, "run")
+    (run / "summary.json").unlink()
+    edit(run / "config.json", lambda config: config.update(command="experiments/x.py --variant Bob's --k 2"))
+    assert records.Record(str(run)).row["flags"] == "--variant Bob's --k 2"
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="no folder"):
         document.Runs([str(tmp_path / "nowhere")])

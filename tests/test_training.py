@@ -1,9 +1,11 @@
+import shlex
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import reference
+import samples
 from data.dataset import Split
 from nets.schedules import Constant, LinearDecay
 from nets.tasks import Evaluation
@@ -148,6 +150,16 @@ def test_a_folder_takes_one_run_at_a_time(tmp_path):
     open_run(tmp_path, resume=True)
 
 
+def test_a_finished_run_without_its_checkpoint_is_not_trained_again(tmp_path):
+    run = open_run(tmp_path)
+    run.close()
+    files.write_json(tmp_path / "summary.json", {})
+    with pytest.raises(UserError, match="finished, and its checkpoint is not there"):
+        open_run(tmp_path, resume=True)
+    run.save_checkpoint({}, 1, samples.HISTORY[:1], np.random.default_rng(1).bit_generator.state)
+    open_run(tmp_path, resume=True).close()
+
+
 def test_runs_of_other_versions_are_refused(tmp_path):
     run = open_run(tmp_path)
     run.save_checkpoint({}, 1, [], {})
@@ -179,6 +191,24 @@ def test_a_resumed_run_tells_where_it_began_and_went_on(tmp_path):
     assert run.config["resumed"] == [{"git_commit": "b"}, {"git_commit": "c"}]
     assert run.config["format"] == runs.FORMAT
     assert files.read_json(tmp_path / "config.json") == run.config
+
+
+def test_the_command_can_be_repeated(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["experiments/lenet_300_100.py", "--variant", "Bob's JPEG q75", "--seed", "2"])
+    assert shlex.split(runs.provenance()["command"])[1:] == ["--variant", "Bob's JPEG q75", "--seed", "2"]
+
+
+def test_what_comes_after_an_epoch_comes_again_when_the_run_goes_on(trainer, digits, tmp_path):
+    told = []
+
+    def stop(epoch):
+        told.append(epoch)
+        if epoch == 1:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        train(trainer, digits, open_run(tmp_path), epochs=2, after_epoch=stop)
+    train(trainer, digits, open_run(tmp_path, resume=True), epochs=2, after_epoch=told.append)
+    assert told == [0, 1, 1, 2]
 
 
 def test_the_rows_are_aligned_under_their_header():

@@ -59,10 +59,10 @@ def percent(text):
 
 
 def number(text):
-    """A float, not NaN."""
+    """A finite float."""
     value = float(text)
-    if value != value:
-        raise argparse.ArgumentTypeError("NaN is no number here")
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{value:g} is not finite")
     return value
 
 
@@ -88,6 +88,8 @@ class Flag:
     in_tables : bool
         whether tables name the value where it is not the script's own: what a result depends on and no other column
         shows
+    at_start : bool
+        whether to give it means something even where it is the script's own value: weights on disk may say otherwise
     """
 
     name: str
@@ -98,6 +100,7 @@ class Flag:
     metavar: str = "X"
     nargs: str = None
     in_tables: bool = True
+    at_start: bool = False
 
     @property
     def option(self):

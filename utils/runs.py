@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -80,6 +81,9 @@ class Run:
                             "--output") from None
         if not resume:
             self._require_no_run()      # once more, now that no other process can make one
+        elif is_finished(self.folder) and not has_checkpoint(self.folder):
+            raise UserError(f"{self.folder} is finished, and its checkpoint is not there: train anew, in another "
+                            "folder, by --output")
         if holds_run(self.folder):
             self.config = self._stored_config()
             self._require_same_settings(self.folder, self.config, config)
@@ -285,7 +289,7 @@ def default_folder(experiment, dataset, method, seed):
 def provenance():
     """Where results come from: the command, the project's version and commit, and when it started."""
     script, *arguments = sys.argv
-    return {"command": " ".join([os.path.relpath(os.path.abspath(script), PROJECT), *arguments]),
+    return {"command": shlex.join([os.path.relpath(os.path.abspath(script), PROJECT), *arguments]),
             "version": VERSION, "git_commit": git_commit(), "started": time.strftime("%Y-%m-%d %H:%M:%S %z")}
 
 

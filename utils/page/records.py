@@ -107,8 +107,7 @@ class Record:
             "sparsity": _number(sparsity), "compression": _number(summary["compression"]),
             "prunes": bool(summary["prunes"]), "seconds": sum(row.get("seconds", 0) for row in history),
             "started": _text(self._config.get("started", "")),
-            "group": json.dumps([summary[key] for key in ("network", "k", "method", "start", "dataset_title", "epochs",
-                                                          "flags")] + ([] if finished else [self.id]))}
+            "group": json.dumps([results.recipe(summary), None if finished else self.id])}
 
     def status(self):
         """"finished", "training" or "stopped", as of now."""
@@ -205,7 +204,11 @@ def _unfinished(config, history):
 def _flags(command):
     """The flags of a command that decide what is trained."""
     kept, skip = [], 0
-    for word in shlex.split(command)[1:]:
+    try:
+        words = shlex.split(command)
+    except ValueError:      # it was not quoted in the first versions
+        words = command.split()
+    for word in words[1:]:
         if word in _APART:
             skip = _APART[word]
         elif skip:

@@ -95,7 +95,7 @@ def load(name, data_dir=None, preprocessing=None, random_labels=None, variant=No
     preprocessing : str or None
         one of `PREPROCESSINGS`; None is the data set's usual one
     random_labels : int or None
-        the seed of random labels for the training set; None keeps the genuine ones
+        the seed of random labels for the training set, not for images held out of it; None keeps the genuine ones
     variant : str or None
         what to call files that are on disk and not the official ones; None refuses them
     validation : int or None
@@ -126,11 +126,12 @@ def load_raw(name, data_dir=None, random_labels=None, variant=None, validation=N
         raise UserError(f"there is no data set {name!r}; choose one of {', '.join(DATASETS)}")
     raw = DATASETS[name].loader(data_dir, variant)
     remarks = [variant] if variant else []
+    if validation:
+        raw = split_for_validation(raw, validation)
     if random_labels is not None:
         raw = with_random_labels(raw, random_labels)
         remarks.append("random labels")
     if validation:
-        raw = split_for_validation(raw, validation)
         remarks.append(f"validation {validation}")
     return raw, remarks
 

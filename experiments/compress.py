@@ -12,6 +12,7 @@ training images, or the validation documents, is no higher than that of the netw
 language models, 0.005 bits); the test set only reports.
 """
 
+import contextlib
 import gzip
 import os
 
@@ -233,8 +234,11 @@ class Texts:
 def choose(forms):
     """The value of `VALUES` that makes the smallest file as good as the network by the forms' `loss`."""
     most = forms.loss(forms.compacted) + forms.allowed
-    contents = sorted(((container.dumps(forms.compacted, values), values) for values in VALUES),
-                      key=lambda item: len(item[0]))
+    contents = []
+    for values in VALUES:
+        with contextlib.suppress(UserError):    # numbers that are too large for the form
+            contents.append((container.dumps(forms.compacted, values), values))
+    contents.sort(key=lambda item: len(item[0]))
     for content, values in contents:
         if forms.loss(container.loads(content)) <= most:
             return values

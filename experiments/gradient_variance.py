@@ -45,10 +45,12 @@ class Measurement:
         epochs = run.config["settings"]["training"]["epochs"]
         if epoch % max(1, epochs // MEASUREMENTS) and epoch != epochs:
             return
+        rows = stored(run.folder)
+        # After a crash, an epoch may come again; it ends with the same weights.
+        if any(row["epoch"] == epoch for row in rows):
+            return
         if not self.noises:
             self.noises.update((name, noise_of(name, dataset)) for name in PARAMETERIZATIONS)
-        # An epoch that is trained again after a crash may stand there already.
-        rows = [row for row in stored(run.folder) if row["epoch"] < epoch]
         rows += measured(epoch, self.noises, trainer.net, dataset)
         files.write_json(run.path("gradient_variance.json"), {"batch": BATCH, "draws": DRAWS, "rows": rows})
 

@@ -168,9 +168,13 @@ def draw_vgg_like(folder):
                 for group in groups:
                     if (group.method, group.dataset) == (method, dataset):
                         name = key if row else "test_error_percent"
-                        mean = np.mean([summary[name] for summary in group.summaries])
+                        # A network without weights has no compression.
+                        values = [summary[name] for summary in group.summaries if summary[name] is not None]
+                        if not values:
+                            continue
                         label = f"{group.method_title}, here: {group.dataset_title}, {group.epochs} epochs"
-                        panels[row, column].plot(group.k, mean, "*", markersize=14, color=f"C{number}", label=label)
+                        panels[row, column].plot(group.k, np.mean(values), "*", markersize=14, color=f"C{number}",
+                                                 label=label)
                         drawn.append(group)
         panels[0, column].set(title=title, ylabel="test error, %")
         panels[1, column].set(xlabel="width k", ylabel="compression", yscale="log", xticks=(0.25, 0.5, 1, 1.5))
@@ -224,6 +228,9 @@ def draw_trade_off(folder):
     groups = [group for group in results.collect(folder)
               if group.network in networks and (group.k, group.dataset) == (1, "mnist") and group.prunes
               and not (group.random_labels or group.validation or "earlier_code" in group.values)]
+    # Networks without weights have no compression.
+    groups = [group._replace(summaries=left) for group in groups
+              if (left := [summary for summary in group.summaries if summary["compression"]])]
     paper = [row for row in published.rows() if row.network in networks and row.compression > 1]
     colors = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row.method for row in (*paper, *groups)))}
     figure = Figure(figsize=(14, 6.5), layout="constrained")
@@ -235,8 +242,7 @@ def draw_trade_off(folder):
                           markersize=9, label=f"{row.method_title}, the paper's table")
         labelled, own = set(), [group for group in groups if group.network == network]
         for group in own:
-            points = [(summary["compression"], summary["test_error_percent"]) for summary in group.summaries
-                      if summary["compression"]]
+            points = [(summary["compression"], summary["test_error_percent"]) for summary in group.summaries]
             axes.plot(*zip(*points), "o", color=colors[group.method], alpha=0.8,
                       label=None if group.method in labelled else f"{group.method_title}, here")
             labelled.add(group.method)
@@ -272,6 +278,8 @@ def draw_trade_off(folder):
 def draw_swept(axes, rows, color):
     """A line through what a run's other thresholds give, as far as its error is not doubled."""
     points = [(row["compression"], row["error_percent"]) for row in rows if row["compression"]]
+    if not points:
+        return
     usual = 2 * min(error for _, error in points)
     axes.plot(*zip(*(point for point in points if point[1] < usual)), "-", linewidth=1, color=color, alpha=0.6)
 
@@ -283,7 +291,7 @@ def draw_by_kl_weight(axes, groups, color):
     """
     curves = defaultdict(list)
     for group in groups:
-        if group.method == "sparse-vd" and all(summary["compression"] for summary in group.summaries):
+        if group.method == "sparse-vd":
             flags = group.values
             weight = float(flags.pop("kl_weight", 1.0))
             mean = [np.mean([summary[key] for summary in group.summaries])

@@ -169,32 +169,35 @@ def table(groups):
     for setting, (number, summaries) in groups.items():
         cells = ("", "", "")
         if summaries:
-            cells = (tables.column([error(summary) for summary in summaries], 2),
+            cells = (tables.column([measure(summary)[1] for summary in summaries], 2),
                      tables.column([summary["sparsity_percent_total"] for summary in summaries], 2),
                      tables.column([summary["compression"] for summary in summaries], 1, "x"))
         rows.append((*(value for _, value in setting), f"{len(summaries)} of {number}", *cells))
     names = [name for name, _ in next(iter(groups))]
-    held_out = any(summary["validation"] or "valid_error_percent" in summary
-                   for _, summaries in groups.values() for summary in summaries)
-    return tabulate(rows, (*names, "Runs", f"{'Validation error' if held_out else 'Error'} %", "Sparsity %",
-                           "Compression"), disable_numparse=True)
+    title = next(measure(summary)[0] for _, summaries in groups.values() for summary in summaries)
+    return tabulate(rows, (*names, "Runs", title, "Sparsity %", "Compression"), disable_numparse=True)
 
 
-def error(summary):
-    """In percent; on validation data where the run has some."""
-    return summary.get("valid_error_percent", summary["test_error_percent"])
+def measure(summary):
+    """What settings are compared by, its title and value; on validation data where the run has some."""
+    for key, title in (("valid_bits", "Validation bits"), ("valid_perplexity", "Validation perplexity"),
+                       ("valid_error_percent", "Validation error %")):
+        if key in summary:
+            return title, summary[key]
+    return "Validation error %" if summary["validation"] else "Error %", summary["test_error_percent"]
 
 
 def best(groups):
-    """The line that names the setting of the least mean error, among those whose runs are all finished."""
-    errors = {setting: [error(summary) for summary in summaries]
+    """The line that names the setting of the least mean measure, among those whose runs are all finished."""
+    errors = {setting: [measure(summary)[1] for summary in summaries]
               for setting, (number, summaries) in groups.items() if len(summaries) == number}
     if not errors:
         raise UserError("--best: no setting has all its runs finished")
     chosen = min(errors, key=lambda setting: results.mean_and_deviation(errors[setting])[0])
     named = " ".join(f"--{name} {value}" for name, value in chosen) or "the only setting"
     left_out = len(groups) - len(errors)
-    return (f"Best on validation data: {named}, {tables.column(errors[chosen], 2)} % over {len(errors[chosen])} runs"
+    title, _ = measure(groups[chosen][1][0])
+    return (f"Best on validation data: {named}, {title}: {tables.column(errors[chosen], 2)}, {len(errors[chosen])} runs"
             + (f"; {left_out} settings without all their runs are left out" if left_out else ""))
 
 

@@ -82,6 +82,12 @@ def test_what_is_held_out_for_validation_has_no_part_in_preprocessing(raw, tmp_p
     np.testing.assert_array_equal(whitened.transform.whitening, expected.whitening)
 
 
+def test_what_is_held_out_for_validation_keeps_its_labels(raw):
+    dataset = data.load("mnist", random_labels=1, validation=20)
+    np.testing.assert_array_equal(dataset.test.targets, raw.train.targets[50:])
+    np.testing.assert_array_equal(dataset.train.targets, data.load("mnist", random_labels=1).train.targets[:50])
+
+
 def test_a_data_sets_name_tells_what_was_done_to_it(raw):
     assert data.load("mnist").name == "mnist"
     dataset = data.load("mnist", random_labels=1, variant="tiny", validation=5)

@@ -203,6 +203,16 @@ def test_whitening_and_names_of_classes_are_kept(packages):
     assert (read.predict(images) == network.predict(images)).all()
 
 
+def test_whitening_too_large_for_float16_is_refused_there(packages):
+    network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [1, 1, 2]},
+                               {"kind": "dense", "name": "d", "shape": [2], "nonlinearity": "softmax"}],
+                              {"d.W": np.ones((2, 2), np.float32)},
+                              {"mean": np.zeros((1, 1, 2), np.float32), "whitening": 1e5 * np.eye(2, dtype=np.float32)})
+    with pytest.raises(UserError, match="whitening has numbers up to 100,000, too large .* float32"):
+        container.dumps(network, "4")
+    assert container.loads(container.dumps(network)).preprocessing["whitening"][0, 0] == 1e5
+
+
 def test_damaged_files_are_refused_with_one_line(packages, tmp_path):
     path = tmp_path / "net"
     content = container.dumps(mnist_like(), "5")

@@ -38,6 +38,12 @@ def drawn(tmp_path_factory):
     (runs / "additive" / "thresholds.json").write_text(json.dumps(
         {"images": "test images", "thresholds": rows, "edges": [0.0, 1.0], "histogram": {"dense1": [1]}}))
     write_run(runs / "vgg", network="VGG-like, k = 0.25", dataset="cifar10 (q75)", test_error_percent=20.0)
+    # Wholly pruned ones have no compression.
+    write_run(runs / "pruned", start="Dense", compression=None)
+    write_run(runs / "vgg-pruned", network="VGG-like, k = 0.25", dataset="cifar10", start="Dense", compression=None)
+    (runs / "additive-2" / "thresholds.json").write_text(json.dumps(
+        {"images": "test images", "thresholds": [{**rows[0], "compression": None, "nonzero": 0}], "edges": [0.0, 1.0],
+         "histogram": {"dense1": [1]}}))
     (runs / "additive" / "gradient_variance.json").write_text(json.dumps({"rows": [
         dict(epoch=epoch, layer="dense1", additive=1e-9, multiplicative=2e-9 * 10 ** epoch) for epoch in (0, 1, 2)]}))
     (runs / "additive" / "snapshots").mkdir()

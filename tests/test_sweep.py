@@ -205,7 +205,7 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
     assert status == 0 and "Nothing is missing." in output
     rows = [line.split() for line in output.splitlines()]
     assert ["2", "2", "of", "2", "6.00", "(1.41)", "98.00", "50.0x"] in rows
-    assert "Best on validation data: --threshold 4, 1.00 % over 2 runs" in output
+    assert "Best on validation data: --threshold 4, Validation error %: 1.00, 2 runs" in output
     (folder / "summary.json").unlink()
     status, output, _ = run_sweep(*flags[:5], "--plan", *flags[5:], *fixed)
     assert status == 0 and re.search(r"threshold=4-seed=2 +200 +7 min\n1 runs", output)

@@ -112,9 +112,10 @@ class FinishedRun:
         return seed, own.get("variant"), own.get("validation")
 
     def build(self, method, dataset=None, **keywords):
-        """The run's network by a method, with weights still to be set; without a data set, for the paper's images.
+        """The run's network by a method, with weights still to be set.
 
-        `dataset` : images, or a run's :meth:`texts`.
+        `dataset` : images, or a run's :meth:`texts`. Without, a network of images is as its network.json says, or, of
+        the first runs, which left none, for the paper's images.
         """
         from nets.architectures import NETWORKS
         if self.summary["network"] not in NETWORKS:
@@ -122,6 +123,9 @@ class FinishedRun:
         if dataset is not None:
             keywords.update(self.source.network(dataset, self._values), input_shape=dataset.train.inputs.shape[1:],
                             num_classes=dataset.num_classes)
+        elif not self.task and os.path.exists(os.path.join(self.folder, "network.json")):
+            layers = export.described_layers(self.folder)
+            keywords.update(input_shape=tuple(layers[0]["shape"]), num_classes=layers[-1]["shape"][0])
         return NETWORKS[self.summary["network"]].build(method, k=self.summary["k"], **keywords)
 
     def trained(self, dataset=None, **changed):

@@ -27,24 +27,29 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; {self.prog} --help lists the flags\n")
 
 
-def main(function):
-    """Runs an experiment's main function; what the user can mend ends in one line and exit status 1."""
+def main(function, resumes=False):
+    """Runs a script's main function; what the user can mend ends in one line and exit status 1.
+
+    `resumes` : whether the script has --resume, to go on from a checkpoint
+    """
+    again = "go on with --resume" if resumes else "start it again"
     try:
         function()
         sys.stdout.flush()
     except UserError as error:
         message, status = f"error: {error}", 1
     except KeyboardInterrupt:
-        message, status = "interrupted; epochs completed before are in the run's checkpoint (--resume)", 130
+        kept = "; epochs completed before are in the run's checkpoint (--resume)" if resumes else ""
+        message, status = f"interrupted{kept}", 130
     except BrokenPipeError:
         _drop_output()
-        message, status = "error: the output's reader ended; go on with --resume", 1
+        message, status = f"error: the output's reader ended; {again}", 1
     except OSError as error:
         if error.errno not in files.FULL:
             raise
         # Files are written by `utils.files`, which names them: what is left is the output, which leads to a file.
         _drop_output()
-        message, status = f"error: no room for the output ({error.strerror}): free some space; go on with --resume", 1
+        message, status = f"error: no room for the output ({error.strerror}): free some space; {again}", 1
     except MemoryError:
         message, status = "error: out of memory: close other programs, or take a smaller --batch-size", 1
     else:

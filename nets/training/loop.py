@@ -37,7 +37,8 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, seed, gener
     augmentation : callable(inputs, generator) -> inputs, or None
         changes each batch of training inputs
     after_epoch : callable(int), or None
-        called with 0 before the first epoch, and with the number of completed ones after each
+        called with 0 before the first epoch, and with the number of completed ones after each; with the last of these
+        again when a run goes on, which may have been stopped in the midst of it
     keep_best : bool
         whether the network ends as it was after the epoch with the least loss on `valid`, see :func:`best_epoch`
 
@@ -61,8 +62,7 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, seed, gener
         trainer.set_state(arrays, run.path("checkpoint.npz"))
         run.write_history(history)
         run.log(f"Resumed after epoch {start} of {epochs}.")
-    else:
-        after_epoch(0)
+    after_epoch(start)
 
     table = tables.EpochTable(epochs, [(term.name, term.title) for term in trainer.terms], method.prunes,
                               [*_columns(trainer, dataset), *method.columns])

@@ -8,7 +8,8 @@ Only numpy and scipy are needed here, beside what `requirements-export.txt` list
 
 from utils.export.container import load, save
 from utils.export.compact import compact, structure
-from utils.export.network import ExportedNetwork, read_layers, read_run
+from utils.export.network import ExportedNetwork, described_layers, read_layers, read_run
 from utils.export.texts import TextNetwork
 
-__all__ = ["load", "save", "compact", "structure", "read_run", "read_layers", "ExportedNetwork", "TextNetwork"]
+__all__ = ["load", "save", "compact", "structure", "read_run", "read_layers", "described_layers", "ExportedNetwork",
+           "TextNetwork"]

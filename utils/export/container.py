@@ -112,7 +112,12 @@ def _image_arrays(network, values):
     arrays = {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))), **keep.content()}
     if "whitening" in (network.preprocessing or ()):
         matrix = network.preprocessing["whitening"]
-        arrays["whitening"] = matrix[np.triu_indices(len(matrix))].astype(float_type(values)).tobytes()
+        with np.errstate(over="ignore"):
+            upper = matrix[np.triu_indices(len(matrix))].astype(float_type(values))
+        if not np.isfinite(upper).all():
+            raise UserError(f"whitening has numbers up to {np.abs(matrix).max():,.0f}, too large for "
+                            f"values={values!r}: take float32")
+        arrays["whitening"] = upper.tobytes()
     return arrays
 
 

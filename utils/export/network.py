@@ -155,11 +155,16 @@ def read_layers(folder, layers=None):
         a list of dict, and {"layer.param": float32 array}
     """
     if layers is None:
-        path = os.path.join(folder, "network.json")
-        found = files.read_json(path)
-        schemas.check_format(found, path)
-        layers = schemas.check(found, schemas.Network, path)["layers"]
+        layers = described_layers(folder)
     return layers, _as_float32(files.read_arrays(os.path.join(folder, "weights_pruned.npz")), folder)
+
+
+def described_layers(folder):
+    """The layers of a run as its `network.json` has them, a list of dict; UserError if it is missing or damaged."""
+    path = os.path.join(folder, "network.json")
+    found = files.read_json(path)
+    schemas.check_format(found, path)
+    return schemas.check(found, schemas.Network, path)["layers"]
 
 
 def _as_float32(arrays, folder):

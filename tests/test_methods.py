@@ -247,6 +247,19 @@ def test_its_flags_have_defaults_and_are_refused_by_other_methods(name, capsys):
             assert re.search(rf"is a flag of --method (\S+ or )*{name}\b", capsys.readouterr().err)
 
 
+def test_a_value_that_is_the_scripts_own_counts_where_weights_on_disk_may_say_otherwise(tmp_path):
+    def parse(*flags):
+        return cli.parse(experiment("sparse-vd"), "", flags)
+    assert parse("--log-sigma2=-10").sections() == parse().sections()
+    start = "--init-from", "dense"
+    assert parse(*start).flags == {} != parse(*start, "--log-sigma2=-10").flags
+    typed = parse(*start, "--log-sigma2=-10", "--output", str(tmp_path / "run"))
+    assert typed.flags_shown == "--log-sigma2 -10" and typed.sections() != parse(*start).sections()
+    runs.Run(typed.folder, {"settings": typed.sections()}).close()
+    resumed = parse("--resume", typed.folder)
+    assert (resumed.sections(), resumed.flags) == (typed.sections(), typed.flags)
+
+
 def test_what_is_no_method_is_refused():
     with pytest.raises(ValueError, match="no method 'pruned', only sparse-vd"):
         methods.make("pruned")

@@ -50,6 +50,16 @@ def test_runs_that_started_from_other_weights_stand_alone(tmp_path):
     assert len(results.collect(str(tmp_path))) == 2
 
 
+def test_runs_whose_starts_or_teachers_were_trained_otherwise_stand_alone(tmp_path):
+    start = results.recipe(samples.summary(method="dense", epochs=60))
+    for name, seed, recipes in (("a", 1, {"start_recipe": start}), ("b", 2, {"start_recipe": {**start}}),
+                                ("c", 3, {"start_recipe": {**start, "epochs": 200}}), ("d", 4, {}),
+                                ("e", 5, {"start_recipe": start, "teacher_recipe": start})):
+        write_run(tmp_path / name, seed=seed, start="Dense", **recipes)
+    found = [[summary["seed"] for summary in group.summaries] for group in results.collect(str(tmp_path))]
+    assert sorted(found) == [[1, 2], [3], [4], [5]]
+
+
 def test_runs_of_other_hyper_parameters_stand_alone_and_name_them(tmp_path):
     write_run(tmp_path / "a", flags=[])
     write_run(tmp_path / "b", flags=["--no-kl-warm-up", "--log-sigma2 -8"])

@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 
 import scripts
+from experiments import lenet_300_100, vgg_like
+from experiments.common import cli
+from nets import methods
 from utils import files
+from utils.errors import UserError
 
 
 FLAGS = "--dataset", "digits", "--epochs", 8, "--validation", 200
@@ -94,6 +98,25 @@ def test_an_initial_threshold_needs_noise_to_start_from(folder):
         result = start(folder, "lenet_300_100", *flags, *more)
         assert result.returncode == 1 and text in result.stderr and len(result.stderr.splitlines()) == 1
         assert not (folder / "refused").exists()
+
+
+@pytest.mark.parametrize("experiment, flags", [
+    (lenet_300_100.EXPERIMENT, ["--parameterization", "multiplicative"]), (vgg_like.EXPERIMENT, [])])
+def test_an_initial_threshold_is_refused_where_pruned_weights_would_come_back(experiment, flags):
+    with pytest.raises(UserError, match="would come back"):
+        cli.parse(experiment, "", [*flags, "--init-from", "run", "--initial-threshold=-1"])
+
+
+def test_an_initial_threshold_is_refused_of_texts():
+    method = methods.make("sparse-vd", initial_threshold=-1.0)
+    with pytest.raises(UserError, match="would come back"):
+        method.lstm_layer(None, 3, "lstm")
+
+
+def test_pretraining_that_leaves_no_noise_is_refused_before_it(folder):
+    result = start(folder, "lenet_300_100", *FLAGS, "--initial-threshold", 0, "--pretrain", "dense", "--output", "late")
+    assert result.returncode == 1 and "--pretrain dense leaves no noise" in result.stderr
+    assert not (folder / "late-dense").exists()
 
 
 def test_runs_without_log_alpha_are_refused(folder):

@@ -13,10 +13,11 @@ from utils import files, runs, schemas
 from utils.compression import LayerSparsity, total
 from utils.errors import UserError
 
-__all__ = ["Group", "collect", "readable", "read_baselines", "read_gradient_variance", "read_summary",
+__all__ = ["Group", "collect", "readable", "recipe", "read_baselines", "read_gradient_variance", "read_summary",
            "read_thresholds", "history", "mean_and_deviation"]
 
 _KEYS = ("network", "k", "method", "start", "dataset_title", "epochs", "flags")
+_RECIPES = ("start_recipe", "teacher_recipe")
 
 
 class Group(namedtuple("Group", (*_KEYS, "summaries"))):
@@ -50,11 +51,20 @@ def collect(folder="results"):
     groups = defaultdict(list)
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*", "summary.json")))
     for summary in readable(_read_run, map(os.path.dirname, paths)):
-        key = tuple(json.dumps(summary[key], sort_keys=True) if key == "flags" else summary[key] for key in _KEYS)
-        groups[key].append(summary)
-    found = [Group(*key, sorted(own, key=lambda summary: summary["seed"])) for key, own in groups.items()]
+        groups[json.dumps(recipe(summary), sort_keys=True)].append(summary)
+    found = []
+    for own in groups.values():
+        key = [json.dumps(own[0][key], sort_keys=True) if key == "flags" else own[0][key] for key in _KEYS]
+        found.append(Group(*key, sorted(own, key=lambda summary: summary["seed"])))
     return sorted(found, key=lambda group: (group.network_title, group.method_title, group.start_title,
                                             group.dataset_title, group.epochs, group.flags_shown))
+
+
+def recipe(summary):
+    """What runs that differ in the seed alone have in common, with the recipes of the runs that they started from and
+    learned from; None where there is none, and in summaries from before they were kept there.
+    """
+    return {key: summary.get(key) for key in (*_KEYS, *_RECIPES)}
 
 
 _warned = set()

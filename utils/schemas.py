@@ -138,6 +138,8 @@ class Summary(TypedDict):
     validation: Positive | None
     start: Name
     start_title: Name
+    start_recipe: NotRequired[dict[str, Any] | None]
+    teacher_recipe: NotRequired[dict[str, Any] | None]
     seed: Seed
     epochs: Positive
     flags: dict[str, Any]

@@ -17,6 +17,8 @@ from utils.flags import Flag
 
 __all__ = ["Experiment", "Options", "parse"]
 
+_AT_START = tuple(flag.name for method in METHODS.values() for flag in method.flags if flag.at_start)
+
 #: Flags whatever the method is, by the section of a run's settings that holds them. The flags `dataset` and `method`
 #: are their sections' `name`.
 COMMON = {
@@ -69,7 +71,9 @@ COMMON = {
              in_tables=False),
         Flag("pretrain", None, "first train the network by these methods, one after another, each in a folder of its "
                                "own (FOLDER-<method>), then start from the last one's weights", nargs="+",
-             in_tables=False)),
+             in_tables=False),
+        # Flags that are `at_start` and given although they are the script's own.
+        Flag("given", None, choices=_AT_START, nargs="*", in_tables=False)),
 }
 _FLAGS = {flag.name: flag for section in COMMON.values() for flag in section}
 
@@ -193,7 +197,7 @@ class Options:
     def for_pretraining(self, name, folder):
         """Those of a training by another method before this one: its own flags are the script's."""
         own = {"learning_rate", "l2", "augment", "best_epoch", "init_from", "pretrain", "teacher", "temperature",
-               "teacher_weight", *(flag.name for flag in self.method.flags)}
+               "teacher_weight", "given", *(flag.name for flag in self.method.flags)}
         given = {flag: value for flag, value in self.given.items() if flag not in own}
         return replace(resolved(self.experiment, name, given), folder=folder, resume=runs.holds_run(folder),
                        resume_hint=f"the same command with --output {self.folder} --resume", data_dir=self.data_dir,
@@ -214,12 +218,13 @@ def resolved(experiment, method, given):
     own = METHODS[method].flags
     flags, shown = {}, []
     for flag in (*_FLAGS.values(), *own):
-        if flag.name in given and given[flag.name] != script[flag.name] and (flag.in_tables or flag in own):
+        value = given.get(flag.name, script[flag.name])
+        if (value != script[flag.name] or flag.name in (values["given"] or ())) and (flag.in_tables or flag in own):
             if flag.name == "learning_rate" and rate == script["learning_rate"]:
                 continue
-            flags[flag.name] = given[flag.name]
+            flags[flag.name] = value
             if flag.in_tables:
-                shown.append(flag.text(given[flag.name]))
+                shown.append(flag.text(value))
     return Options(experiment, {name: values[name] for name in _FLAGS},
                    METHODS[method](**{flag.name: values[flag.name] for flag in own}), given, flags, " ".join(shown))
 
@@ -266,6 +271,9 @@ def parse(experiment, description, arguments=None):
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
     script = experiment.values(known)
     given = {**{name: value for name, value in stored.items() if name in offered and value != script[name]}, **typed}
+    if given.get("init_from") or given.get("pretrain"):
+        same = [name for name in _AT_START if name in typed and typed[name] == script[name]]
+        given.update({"given": same} if same else {})
     options = resolved(experiment, known, given)
     if options.values["shift"] and not (options.values["augment"] or options.values["pretrain"]):
         raise UserError("--shift says how far --augment shifts images: give that too")
@@ -325,7 +333,7 @@ def _parser(experiment, method, description):
     names = tuple(experiment.methods)
     choices = {"method": names, "pretrain": names, "network": experiment.networks, "dataset": experiment.data.choices}
     for flag in _FLAGS.values():
-        if experiment.offers(flag.name):
+        if flag.help and experiment.offers(flag.name):
             default = script[flag.name]
             default = getattr(default, "initial", getattr(default, "value", default))
             replace(flag, choices=choices.get(flag.name, flag.choices)).add_to(parser, default)

@@ -12,7 +12,7 @@ from nets.describe import describe
 from nets.training import warm_start
 from nets.training.loop import best_epoch, fit
 from nets.training.trainer import Trainer, seed_generators
-from utils import compression, export, files, plots, runs, tables, theano_setup
+from utils import compression, export, files, plots, results, runs, tables, theano_setup
 from utils.errors import UserError, advising
 from utils.pictures import Snapshots
 
@@ -36,7 +36,7 @@ def run_script(experiment, description, after_epoch=None, after_run=None):
         finished, dataset = run(cli.parse(experiment, description), after_epoch)
         if after_run:
             after_run(finished, dataset)
-    status.main(main)
+    status.main(main, resumes=True)
 
 
 def run(options, after_epoch=None):
@@ -64,6 +64,8 @@ def run(options, after_epoch=None):
     dataset = options.experiment.data.load(values, options.data_dir)
     start = values["init_from"]
     folder = options.folder
+    if values["pretrain"]:
+        _check_last(options, dataset)
     for name in values["pretrain"] or ():
         folder = f"{folder}-{name}"
         earlier = options.for_pretraining(name, folder)
@@ -73,41 +75,59 @@ def run(options, after_epoch=None):
     return _train(options, dataset, start, after_epoch), dataset
 
 
-def _train(options, dataset, start, after_epoch=None):
-    """One training, from random weights or from those at the path `start`."""
-    values, method, kind = options.values, options.method, options.experiment.data
-    if method.needs_start and not start:
-        raise UserError(f"--method {method.name} goes on from the weights of another run: give --init-from RUN, or "
-                        "--pretrain METHOD")
+def _check_last(options, dataset):
+    """`UserError` for what is wrong with the training that comes after all pretraining."""
+    method, last = options.method, options.values["pretrain"][-1]
+    if method.needs_noise and last != method.name:
+        raise UserError(f"--pretrain {last} leaves no noise to start from, and this needs it: --pretrain {method.name}")
+    net, _ = _built(options, dataset)
+    method.terms(net)
+
+
+def _built(options, dataset):
+    """The network, with random weights, and the :class:`Teacher` or None; `UserError` if the data does not fit."""
+    values, kind, shape = options.values, options.experiment.data, dataset.train.inputs.shape[1:]
     kernels.use_plain_graph(values["plain_graph"])
-    generator = seed_generators(values["seed"])
-    shape = dataset.train.inputs.shape[1:]
     try:
-        net = options.network.build(method, shape, dataset.num_classes, values["k"], **kind.network(dataset, values))
+        net = options.network.build(options.method, shape, dataset.num_classes, values["k"],
+                                    **kind.network(dataset, values))
     except ValueError as error:
         raise UserError(f"{options.network_title} does not take the {kind.examples} of {dataset.name}, "
                         f"{'x'.join(map(str, shape))}: {error}; choose another --dataset") from None
     if values["batch_size"] > len(dataset.train):
         raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
                         f"{kind.examples} of {dataset.name}")
+    if not values["teacher"]:
+        return net, None
+    if values["augment"]:
+        raise UserError("a teacher's predictions are of the images as they are: give --no-augment with --teacher")
+    teacher = Teacher(values["teacher"], values["temperature"], values["teacher_weight"])
+    teacher.require_same(dataset)
+    return net, teacher
+
+
+def _train(options, dataset, start, after_epoch=None):
+    """One training, from random weights or from those at the path `start`."""
+    values, method, kind = options.values, options.method, options.experiment.data
+    if method.needs_start and not start:
+        raise UserError(f"--method {method.name} goes on from the weights of another run: give --init-from RUN, or "
+                        "--pretrain METHOD")
+    generator = seed_generators(values["seed"])
+    net, teacher = _built(options, dataset)
+    studied = teacher.taught(dataset, options.data_dir) if teacher else dataset
     augmentation = None
     if values["augment"]:
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
-    teacher, studied = None, dataset
-    if values["teacher"]:
-        if values["augment"]:
-            raise UserError("a teacher's predictions are of the images as they are: give --no-augment with --teacher")
-        teacher = Teacher(values["teacher"], values["temperature"], values["teacher_weight"])
-        studied = teacher.taught(dataset, options.data_dir)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
-    began, remark = ("random", "random"), None
+    source, began, remark = None, ("random", "random"), None
     if start:
         source = warm_start.Weights(start, method.starts_from)
         began = source.name, source.title
         # A run that goes on has its weights in its checkpoint.
         if not (options.resume and runs.has_checkpoint(options.folder)):
             missing = source.copy_to(net)
-            remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, set(options.given))}"
+            given = {*options.given, *(values["given"] or ())}
+            remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, given)}"
             remark += source.remark(options.network, method)
 
     with _open(options, dataset, began) as run:
@@ -119,7 +139,7 @@ def _train(options, dataset, start, after_epoch=None):
             already = compression.total(trainer.count_layers()).sparsity_percent
             run.log(f"{remark}; {already:.1f} % of the weights are pruned before the first step" if method.prunes
                     else remark)
-        pictures = Snapshots(run, shape) if options.snapshots else None
+        pictures = Snapshots(run, dataset.train.inputs.shape[1:]) if options.snapshots else None
 
         def after(epoch):
             if pictures:
@@ -134,7 +154,7 @@ def _train(options, dataset, start, after_epoch=None):
         if pictures:
             run.log("Drawn: " + ", ".join(pictures.draw()))
         with advising(f"{run.resume_hint} goes on from the last checkpoint"):
-            _finish(options, run, trainer, dataset, history, completed, began, teacher)
+            _finish(options, run, trainer, dataset, history, completed, source, teacher)
     return run
 
 
@@ -162,7 +182,7 @@ def _announce(options, run, dataset):
     run.log("Compiling; the first time on a machine it takes a minute or two ...")
 
 
-def _finish(options, run, trainer, dataset, history, completed, began, teacher):
+def _finish(options, run, trainer, dataset, history, completed, source, teacher):
     """Says how to go on with a run that was stopped, or writes the results and prints the final table."""
     method, values = options.method, options.values
 
@@ -192,8 +212,10 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
         "format": runs.FORMAT, "experiment": options.experiment.name, "network": values["network"], "k": values["k"],
         "network_title": options.network_title, "method": method.name, "method_title": method.title,
         "prunes": method.prunes, "dataset": values["dataset"], "dataset_title": dataset.name,
-        "random_labels": values["random_labels"], "validation": values["validation"], "start": began[0],
-        "start_title": began[1], "seed": values["seed"], "epochs": values["epochs"], "flags": flags,
+        "random_labels": values["random_labels"], "validation": values["validation"],
+        "start": source.name if source else "random", "start_title": source.title if source else "random",
+        "start_recipe": source and source.recipe, "teacher_recipe": teacher and results.recipe(teacher.run.summary),
+        "seed": values["seed"], "epochs": values["epochs"], "flags": flags,
         "flags_shown": shown, **tables.summarize(history, trainer.count_layers(), test, final_train),
         **method.row(trainer.net), **_of_texts(values, trainer, history, valid, test),
         "structure": _structure(layers, pruned), "git_commit": run.config["git_commit"]}

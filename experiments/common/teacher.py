@@ -47,17 +47,14 @@ class Teacher:
         self.title = f"{self.run.title}, {self.run.summary['method_title']}"
         self.lesson = Distillation(temperature, weight)
 
-    def taught(self, dataset, data_dir=None):
-        """The data set with training targets as the lesson takes them.
-
-        Raises
-        ------
-        UserError
-            if the teacher learned from other images or labels.
-        """
+    def require_same(self, dataset):
+        """`UserError` if the teacher learned from other images or labels."""
         if self.run.settings["dataset"].get("fingerprint") != dataset.fingerprint:
             raise UserError(f"{self.run.folder} was trained on other images than {dataset.name}: a teacher has the "
                             "same --dataset, --validation and labels")
+
+    def taught(self, dataset, data_dir=None):
+        """The data set, the teacher's own, with training targets as the lesson takes them."""
         own = self.run.dataset(data_dir)
         net = self.run.build(methods.make("dense"), own)
         Weights(self.run.folder, "weights_pruned.npz").copy_to(net)

@@ -35,7 +35,7 @@ class SBP(Method):
     prunes = True
     flags = (
         Flag("threshold", 1.0, "a unit is pruned where its signal-to-noise ratio is at most X", number),
-        Flag("log_sigma", -5.0, "where log sigma of every unit's noise starts", number),
+        Flag("log_sigma", -5.0, "where log sigma of every unit's noise starts", number, at_start=True),
         Flag("kl_weight", [1.0], "a factor on the KL term, one number for all units or one for each layer's, as they "
                                  "are counted: for LeNet-5 of 20, 50, 800 and 500", size, nargs="+"),
         Flag("noise_for", "image", "whether each image has noise of its own, or a batch's images share it as in the "

@@ -43,8 +43,8 @@ class SparseVD(Method):
         Flag("final_threshold", None, "after the last epoch, prune weights of log alpha >= X, too; threshold_sweep.py "
                                       "shows what is gained and lost", number),
         Flag("initial_threshold", None, "before the first step, prune weights of log alpha >= X of the SparseVD run "
-                                        "that it starts from, and train the others on", number),
-        Flag("log_sigma2", -10.0, "where log sigma^2 of every weight starts", number),
+                                        "that it starts from, and train the others on; on the LeNets", number),
+        Flag("log_sigma2", -10.0, "where log sigma^2 of every weight starts", number, at_start=True),
         Flag("log_sigma2_from_weights", None),
         Flag("kl_warm_up", True, "whether the weight of the KL term grows from 0 to 1 over the first epochs; without, "
                                  "it is 1 from the start", bool),
@@ -66,7 +66,10 @@ class SparseVD(Method):
 
     def __init__(self, **values):
         super().__init__(**values)
-        self.needs_start = self.initial_threshold is not None
+        self.needs_start = self.needs_noise = self.initial_threshold is not None
+        if self.needs_start and not (self.train_clip and self.parameterization == "additive"):
+            raise UserError("--initial-threshold is of networks whose training leaves pruned weights out, such as the "
+                            "LeNets with additive noise: in this one they would come back; leave it out")
 
     @property
     def title(self):
@@ -89,6 +92,9 @@ class SparseVD(Method):
         """What layers have whose weights are drawn: nothing is masked in training."""
         if self.parameterization != "additive":
             raise UserError("networks of texts have additive noise: leave --parameterization out")
+        if self.initial_threshold is not None:
+            raise UserError("--initial-threshold is of networks of images: in those of texts, pruned weights would "
+                            "come back in training; leave it out")
         return dict(log_sigma2=Constant(self.log_sigma2), posterior=dict(threshold=self.threshold, **self._kl()))
 
     def _kl(self):

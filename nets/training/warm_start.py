@@ -25,6 +25,8 @@ class Weights:
     ----------
     name, title : str
         what they are the weights of: a method, or "original", "original's file", or "file", "weights on disk"
+    recipe : dict or None
+        how a run was trained, see :func:`utils.results.recipe`
 
     Raises
     ------
@@ -34,7 +36,7 @@ class Weights:
 
     def __init__(self, path, file="weights.npz"):
         self.path = path
-        self.name, self.title = "file", "weights on disk"
+        self.name, self.title, self.recipe = "file", "weights on disk", None
         if path.endswith(".npy"):
             self._arrays = original_format.read_weights(path)
             self.name, self.title = "original", "original's file"
@@ -43,11 +45,14 @@ class Weights:
         if os.path.isdir(path):
             self.path = os.path.join(path, file)
             if not os.path.exists(self.path):
-                raise UserError(f"{path} holds no {file}: it is the folder of no finished run")
+                raise UserError(f"{path} holds no {file}: " + (
+                    "it is finished, but its weights were not kept (as in results/); train it again"
+                    if runs.is_finished(path) else "it is the folder of no finished run"))
         self._arrays = files.read_arrays(self.path)
         if runs.is_finished(folder):
             summary = results.read_summary(folder)
             self.name, self.title = summary["method"], summary["method_title"]
+            self.recipe = results.recipe(summary)
 
     def copy_to(self, net):
         """Gives the network's parameters their values. What only training needs, such as log sigma^2, may be missing.

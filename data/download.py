@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import requests
 from tqdm import tqdm
 
-from data.archives import unzip
+from data.archives import gunzip, unzip
 from utils.errors import UserError
 
 __all__ = ["FileSet", "data_folder", "find", "find_or_download", "find_or_unzip"]
@@ -57,10 +57,13 @@ def data_folder(data_dir=None):
 
 def find(file_set, data_dir=None, unpack=lambda content, name: content, variant=None):
     """As :func:`find_or_download`, but None if one of the files is not on disk."""
-    paths = {name: _find(name, _places(file_set, data_dir)) for name in file_set.sha256}
-    if not all(paths.values()):
-        return None
-    return {name: _read(file_set, name, path, unpack, variant) for name, path in paths.items()}
+    places, contents = _places(file_set, data_dir), {}
+    for name in file_set.sha256:
+        content, _ = _on_disk(file_set, name, places, unpack, variant)
+        if content is None:
+            return None
+        contents[name] = content
+    return contents
 
 
 def find_or_download(file_set, data_dir=None, unpack=lambda content, name: content, variant=None):
@@ -92,12 +95,13 @@ def find_or_download(file_set, data_dir=None, unpack=lambda content, name: conte
     places = _places(file_set, data_dir)
     contents = {}
     for name in file_set.sha256:
-        path = _find(name, places)
-        if path:
-            contents[name] = _read(file_set, name, path, unpack, variant)
+        content, problem = _on_disk(file_set, name, places, unpack, variant)
+        if content is not None:
+            contents[name] = content
         elif os.environ.get(OFFLINE_VARIABLE):
-            raise UserError(f"{file_set.name}'s {name} is not in {places[0]}, and {OFFLINE_VARIABLE} forbids to "
-                            f"download it: put it there, or name its folder with --data-dir or {DATA_VARIABLE}")
+            raise problem or UserError(f"{file_set.name}'s {name} is not in {places[0]}, and {OFFLINE_VARIABLE} "
+                                       "forbids to download it: put it there, or name its folder with --data-dir or "
+                                       f"{DATA_VARIABLE}")
         elif variant:
             raise UserError(f"{name} of the variant {variant!r} of {file_set.name} is not in {places[0]}: put it "
                             "there, or leave out --variant to download the official one")
@@ -138,13 +142,24 @@ def _places(file_set, data_dir):
     return (os.path.join(data_dir, file_set.name), data_dir, *file_set.system_folders)
 
 
-def _find(name, places):
+def _on_disk(file_set, name, places, unpack, variant):
+    """The unpacked content, or None; and what is wrong with a file of that name that is not the set's.
+
+    In folders that are not the set's own, it may be another data set's.
+    """
+    problem = None
     for folder in places:
-        for candidate in (name, name.removesuffix(".gz")):
+        # Only where the hash is that of the unpacked content can the file be either.
+        for candidate in dict.fromkeys((name, name.removesuffix(".gz") if unpack is gunzip else name)):
             path = os.path.join(folder, candidate)
             if os.path.isfile(path):
-                return path
-    return None
+                try:
+                    return _read(file_set, name, path, unpack, variant), None
+                except UserError as error:
+                    if folder == places[0] or variant:
+                        raise
+                    problem = problem or error
+    return None, problem
 
 
 def _read(file_set, name, path, unpack, variant=None):

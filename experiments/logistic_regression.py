@@ -37,4 +37,4 @@ EXPERIMENT = Experiment(
 
 
 if __name__ == "__main__":
-    run_script(EXPERIMENT, __doc__, after_run=baselines.compare)
+    run_script(EXPERIMENT, __doc__, after_epoch=baselines.fit, after_run=baselines.show)

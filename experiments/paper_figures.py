@@ -13,6 +13,7 @@ All but the first are drawn from the runs under results/. What is missing there 
 """
 
 import glob
+import json
 import os
 from collections import defaultdict
 from dataclasses import astuple
@@ -296,8 +297,9 @@ def draw_by_kl_weight(axes, groups, color):
             weight = float(flags.pop("kl_weight", 1.0))
             mean = [np.mean([summary[key] for summary in group.summaries])
                     for key in ("compression", "test_error_percent")]
-            curves[group.start, group.epochs, str(flags)].append((weight, *mean))
-    lines = [sorted(points) for points in curves.values() if len(points) > 1]
+            rest = {**results.recipe(group.summaries[0]), "flags": flags}
+            curves[json.dumps(rest, sort_keys=True)].append((weight, *mean))
+    lines = [sorted(points) for points in curves.values() if len({weight for weight, *_ in points}) > 1]
     for points in lines:
         _, *line = zip(*points)
         axes.plot(*line, "--", linewidth=1, color=color)

@@ -118,6 +118,16 @@ def test_the_next_mirror_is_tried(serve, tmp_path, behaviour):
     assert len(asked) == 1 and listing(tmp_path) == [NAME]
 
 
+def test_another_data_sets_file_of_the_same_name_is_left_where_it_is(serve, tmp_path, monkeypatch):
+    (tmp_path / NAME).write_bytes(gzip.compress(b"of another"))
+    assert get(tmp_path, serve(good)[0]) == CONTENT
+    assert gzip.decompress((tmp_path / NAME).read_bytes()) == b"of another"
+    monkeypatch.setenv(download.OFFLINE_VARIABLE, "1")
+    (tmp_path / "tiny" / NAME).unlink()
+    with pytest.raises(UserError, match="is not tiny's file.gz"):
+        get(tmp_path, "http://127.0.0.1:1/")
+
+
 @pytest.mark.parametrize("behaviour, reason", [(truncates, "broke off"), (stalls, "stalled"), (wrong_bytes, "sha256"),
                                                (error_page, "sha256"), (missing, "HTTP status 404")])
 def test_where_no_mirror_delivers_one_line_says_what_to_do(serve, tmp_path, behaviour, reason):

@@ -431,6 +431,12 @@ def test_a_drawn_digit_becomes_one_like_mnists(tmp_path, background, pen):
     assert np.abs(np.array(centre) - 13.5).max() < 1
 
 
+def test_sixteen_bits_are_read_as_eight(tmp_path):
+    values = np.linspace(0, 255, 28 * 28).astype(np.uint16).reshape(28, 28)
+    Image.fromarray(values * 256 + 99).save(tmp_path / "16.png")
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "16.png"), (1, 28, 28))[0], values)
+
+
 def test_pictures_that_show_nothing_are_refused(tmp_path):
     Image.new("L", (30, 30), "white").save(tmp_path / "empty.png")
     (tmp_path / "text.png").write_text("no picture")

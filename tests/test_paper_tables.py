@@ -60,6 +60,13 @@ def test_runs_whose_starts_or_teachers_were_trained_otherwise_stand_alone(tmp_pa
     assert sorted(found) == [[1, 2], [3], [4], [5]]
 
 
+def test_a_run_of_before_recipes_were_kept_stands_with_those_it_can_belong_to(tmp_path):
+    start = results.recipe(samples.summary(method="dense", epochs=60))
+    write_run(tmp_path / "old", seed=1, start="Dense")
+    write_run(tmp_path / "new", seed=2, start="Dense", start_recipe=start)
+    assert [len(group.summaries) for group in results.collect(str(tmp_path))] == [2]
+
+
 def test_runs_of_other_hyper_parameters_stand_alone_and_name_them(tmp_path):
     write_run(tmp_path / "a", flags=[])
     write_run(tmp_path / "b", flags=["--no-kl-warm-up", "--log-sigma2 -8"])

@@ -20,6 +20,15 @@ def dataset(rng):
                    transform=None)
 
 
+def compare(folder, dataset):
+    run = SimpleNamespace(folder=str(folder), path=lambda name: str(folder / name),
+                          config={"settings": {"training": {"epochs": 2}}})
+    baselines.fit(1, run, None, dataset)
+    assert not (folder / "baselines.json").exists()
+    baselines.fit(2, run, None, dataset)
+    baselines.show(run, dataset)
+
+
 @pytest.mark.parametrize("classifier", [baselines.l1, baselines.ard])
 def test_classifiers_find_the_features_that_matter(dataset, classifier):
     found = classifier(dataset)
@@ -30,7 +39,7 @@ def test_ard_is_left_out_where_it_takes_hours(dataset, tmp_path, monkeypatch, ca
     monkeypatch.setattr(baselines, "FEW_IMAGES", 400)
     (tmp_path / "summary.json").write_text(json.dumps(dict(method_title="SparseVD", test_error_percent=4.5,
                                                            sparsity_percent_total=66.6)))
-    baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
+    compare(tmp_path, dataset)
     output = capsys.readouterr().out
     assert "ARD is left out" in output and "400 images" in output
     found = json.loads((tmp_path / "baselines.json").read_text())
@@ -40,7 +49,7 @@ def test_ard_is_left_out_where_it_takes_hours(dataset, tmp_path, monkeypatch, ca
 def test_results_stand_beside_the_runs(dataset, tmp_path, capsys):
     (tmp_path / "summary.json").write_text(json.dumps(dict(method_title="SparseVD", test_error_percent=4.5,
                                                            sparsity_percent_total=66.6)))
-    baselines.compare(SimpleNamespace(path=lambda name: str(tmp_path / name)), dataset)
+    compare(tmp_path, dataset)
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].split() == ["SparseVD", "0.955", "66.6"]
     found = json.loads((tmp_path / "baselines.json").read_text())

@@ -219,6 +219,7 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
     (("--grid", "seed=1", "--", "--output", "x"), "--output belongs before --"),
     (("--best", "--grid", "seed=1"), "--validation"),
     (("--grid", "seed=1", "--resources", "GPU", "--plan"), "NAME=N"),
+    (("--grid", "seed=1", "--", "--dataset", "digits", "--init-from", "typo"), "/typo: name the folder of a finished"),
     (("--grid", "seed=1", "--scheduler", "tcp://127.0.0.1:1", "--", "--dataset", "digits"),
      "no Dask scheduler answers")])
 def test_bad_input_is_one_line_before_anything_is_run(run_sweep, tmp_path, flags, message):

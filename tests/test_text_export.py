@@ -161,6 +161,25 @@ def test_documents_become_the_ids_that_they_were_trained_as():
     assert {WORD, *(spec.words.pattern for spec in TEXTS.values())} <= set(PATTERNS)
 
 
+def test_capitals_count_although_no_word_with_one_is_left(packages, tmp_path):  # noqa: F811
+    """What was an unknown word must not become another one."""
+    network = samples.text_network("documents", 1, words=6,
+                                   vocabulary=("<pad>", "<start>", "<unk>", "the", "The", "great"))
+    network.arrays["embedding.W"][4] = network.arrays["embedding.W"][2]
+    layers = [{"kind": "input"}, {"kind": "embedding", "name": "e"}, {"kind": "lstm", "name": "l", "hard": True},
+              {"kind": "output", "name": "o"}]
+    names = {"embedding": "e", "lstm": "l", "output": "o"}
+    arrays = {f"{names[name.split('.')[0]]}.{name.split('.')[1]}": array for name, array in network.arrays.items()}
+    network = texts.of_run(layers, arrays, task="documents", vocabulary=network.vocabulary, classes=network.classes,
+                           pattern=network.pattern, length=network.length)
+    small = compact_text(network)
+    assert "The" not in small.vocabulary
+    container.save(small, str(tmp_path / "net"))
+    lines = ["The Great", "the great"]
+    for found in (small, container.load(str(tmp_path / "net"))):
+        np.testing.assert_allclose(found.predict(lines), network.predict(lines), atol=1e-6)
+
+
 @pytest.mark.parametrize("task", ("characters", "words"))
 def test_texts_become_the_ids_that_they_were_trained_as(task):
     text = "in the beginning\nwas , the word\n"

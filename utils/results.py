@@ -18,6 +18,7 @@ __all__ = ["Group", "collect", "readable", "recipe", "read_baselines", "read_gra
 
 _KEYS = ("network", "k", "method", "start", "dataset_title", "epochs", "flags")
 _RECIPES = ("start_recipe", "teacher_recipe")
+_UNKNOWN = json.dumps([None] * len(_RECIPES))
 
 
 class Group(namedtuple("Group", (*_KEYS, "summaries"))):
@@ -48,14 +49,17 @@ def collect(folder="results"):
 
     A run with a file that is damaged is named on stderr and left out.
     """
-    groups = defaultdict(list)
+    groups = defaultdict(lambda: defaultdict(list))
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*", "summary.json")))
     for summary in readable(_read_run, map(os.path.dirname, paths)):
-        groups[json.dumps(recipe(summary), sort_keys=True)].append(summary)
+        key = tuple(json.dumps(summary[key], sort_keys=True) if key == "flags" else summary[key] for key in _KEYS)
+        groups[key][json.dumps([summary.get(key) for key in _RECIPES], sort_keys=True)].append(summary)
     found = []
-    for own in groups.values():
-        key = [json.dumps(own[0][key], sort_keys=True) if key == "flags" else own[0][key] for key in _KEYS]
-        found.append(Group(*key, sorted(own, key=lambda summary: summary["seed"])))
+    for key, by_recipe in groups.items():
+        # Runs of before recipes were kept stand with the only ones that they can belong to.
+        if len(by_recipe) == 2 and _UNKNOWN in by_recipe:
+            by_recipe = {None: sum(by_recipe.values(), [])}
+        found += [Group(*key, sorted(own, key=lambda summary: summary["seed"])) for own in by_recipe.values()]
     return sorted(found, key=lambda group: (group.network_title, group.method_title, group.start_title,
                                             group.dataset_title, group.epochs, group.flags_shown))
 

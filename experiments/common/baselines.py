@@ -1,5 +1,6 @@
 """Sparse linear classifiers of scikit-learn on the data of a run, to stand beside logistic regression with SparseVD."""
 
+import os
 import time
 import warnings
 
@@ -10,23 +11,28 @@ from sklearn.model_selection import ShuffleSplit
 from tabulate import tabulate
 from tqdm import tqdm
 
-from utils import files
+from utils import files, results
 
-__all__ = ["compare", "l1", "ard"]
+__all__ = ["fit", "show", "l1", "ard"]
 
 #: Images on which the strength of L1 is chosen, at most; of more, ARD would take hours.
 FEW_IMAGES = 10000
 
 
-def compare(run, dataset):
-    """Fits the classifiers, writes `baselines.json` to the run's folder and prints all of them in one table.
+def fit(epoch, run, trainer, dataset):
+    """After the last epoch, fits the classifiers and writes `baselines.json` to the run's folder, unless it is there.
+
+    This is before the run counts as finished: one that is stopped meanwhile goes on with it.
 
     Parameters
     ----------
+    epoch : int
+        how many are completed
     run : :class:`utils.runs.Run`
-        finished
     dataset : :class:`data.dataset.Dataset`
     """
+    if epoch < run.config["settings"]["training"]["epochs"] or os.path.exists(run.path("baselines.json")):
+        return
     found = {}
     classifiers = {"L1, scikit-learn": l1}
     if len(dataset.train.inputs) <= FEW_IMAGES:
@@ -38,6 +44,11 @@ def compare(run, dataset):
         began = time.perf_counter()
         found[name] = {**classifier(dataset), "seconds": round(time.perf_counter() - began, 1)}
     files.write_json(run.path("baselines.json"), found)
+
+
+def show(run, dataset):
+    """Prints a finished run and the classifiers in one table."""
+    found = results.read_baselines(run.folder)
     summary = files.read_json(run.path("summary.json"))
     rows = [(summary["method_title"], 1 - summary["test_error_percent"] / 100, summary["sparsity_percent_total"])]
     rows += [(name, result["test_accuracy"], result["sparsity_percent"]) for name, result in found.items()]

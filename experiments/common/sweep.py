@@ -147,7 +147,8 @@ def train(jobs, folder, args):
     Raises
     ------
     UserError
-        if a data set is missing, no scheduler answers, or runs failed (after the others have ended).
+        if a data set or a run to start from is missing, no scheduler answers, or runs failed (after the others have
+        ended).
     SystemExit
         if the user stopped it.
     """
@@ -155,6 +156,9 @@ def train(jobs, folder, args):
     if not todo:
         print("Nothing is missing.\n")
         return
+    for path in {path for job in todo for path in job.starts_from}:
+        if where.scheduler is None and not os.path.exists(path):
+            raise UserError(f"there is no {path}: name the folder of a finished run")
     print(plan(todo, where) + "\n", flush=True)
     if where.scheduler is None:
         import data
@@ -305,6 +309,8 @@ class Sweep:
             if not problem and not slots:
                 problem = (f"it has {info['nthreads']} threads and the resources {info['resources'] or 'none'}; a run "
                            f"takes {self._where.cores} threads and {self._where.resources or 'none'}")
+            if problem and local:
+                raise UserError(problem)
             if problem:
                 self._refused.add(address)
                 self._display.line(f"worker {address} is left out: {problem}")
@@ -508,6 +514,8 @@ class Sweep:
             return "; no worker is there"
         left = [(job, job.epochs) for job in self._waiting]
         left += [(run.job, run.job.epochs - self._epochs(run.job)) for run in self._running.values()]
+        if not left:
+            return ""
         usual = sum(self._rates.values()) / len(self._rates) if self._rates else None
         seconds = [(self._rates.get(job.name) or job.epoch_seconds or usual or 0) * epochs for job, epochs in left]
         return f"; about {duration(max(max(seconds), sum(seconds) / slots))} left" if all(seconds) else ""

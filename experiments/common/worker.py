@@ -116,7 +116,7 @@ def _difference(expected, found):
 def _missing(datasets, data_dir, paths):
     for path in paths:
         if not os.path.exists(path):
-            return f"it does not see {path}, which the runs start from: copy it there"
+            return f"it does not see {path}, which runs start from or learn from: put it there"
     if datasets:
         done = subprocess.run([sys.executable, "-c", _PRESENT, runs.PROJECT, json.dumps(datasets),
                                json.dumps(data_dir)], capture_output=True, text=True,

@@ -25,7 +25,7 @@ from utils.export import coding
 from utils.export.arrays import ArrayStream, float_type
 from utils.export.network import WEIGHTED, ExportedNetwork, array_shapes, check
 from utils.export.optional import require
-from utils.export.texts import TextNetwork, text_shapes
+from utils.export.texts import TextNetwork, has_no_capitals, text_shapes
 
 __all__ = ["save", "load", "dumps", "loads"]
 
@@ -124,6 +124,9 @@ def _image_arrays(network, values):
 def _text_arrays(network, values):
     """The same of a :class:`utils.export.texts.TextNetwork`."""
     architecture = {**{name: getattr(network, name) for name in _TEXT_FIELDS}, "units": network.units, "values": values}
+    # The words that are left nearly always tell.
+    if network.lower not in (None, has_no_capitals(network.vocabulary)):
+        architecture["lower"] = network.lower
     keep = ArrayStream(values)
     for name in text_shapes(network.task, network.units):
         _text_array(keep, name, network.arrays[name])
@@ -222,7 +225,9 @@ def _decoded(arrays):
 def _decoded_text(arrays):
     architecture = json.loads(_inflated(arrays["architecture"]))
     task, classes, pattern, length, hard = (architecture[name] for name in _TEXT_FIELDS)
+    lower = architecture.get("lower")
     if architecture["values"] not in coding.VALUES or type(hard) is not bool or not isinstance(pattern, str) \
+            or not isinstance(lower, (bool, type(None))) \
             or not all(isinstance(name, str) for name in classes) or not isinstance(length, (int, type(None))):
         raise ValueError("fields")
     shapes = text_shapes(task, architecture["units"])
@@ -230,7 +235,7 @@ def _decoded_text(arrays):
     for name, shape in shapes.items():
         _text_array(keep, name, shape)
     return TextNetwork(task, keep.found, tuple(_inflated(arrays["vocabulary"]).split("\0")), list(classes), pattern,
-                       length, hard)
+                       length, hard, lower)
 
 
 def _with_indices(layers):

@@ -36,6 +36,8 @@ def read_picture(path, input_shape):
         with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise UserError(f"{path} has {picture.width}x{picture.height} pixels: make it smaller")
+            if picture.mode.startswith("I"):    # 16 bits, which Pillow would clip
+                picture = Image.fromarray((np.clip(np.asarray(picture), 0, 65535) >> 8).astype(np.uint8))
             if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
                 on_white = Image.new("RGBA", picture.size, "white")
                 picture = Image.alpha_composite(on_white, picture.convert("RGBA"))

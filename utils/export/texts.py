@@ -47,6 +47,8 @@ class TextNetwork:
         of documents: how many tokens are read
     hard : bool
         whether gates are hard sigmoids, clip(0.2 x + 0.5, 0, 1)
+    lower : bool or None
+        whether capitals of texts do not count; None: if no token has any
 
     Raises
     ------
@@ -61,6 +63,7 @@ class TextNetwork:
     pattern: str
     length: int | None
     hard: bool
+    lower: bool | None = None
 
     def __post_init__(self):
         units = self.units
@@ -113,14 +116,14 @@ class TextNetwork:
     def encode(self, text):
         """A text's ids, int32, (tokens,); of documents, padding where it is short, the start, and the first words.
 
-        A word without an id is an unknown one. Where no known token has a capital, the text's do not count.
+        A word without an id is an unknown one.
 
         Raises
         ------
         UserError
             if a token is unknown to a network that knows of no unknown ones.
         """
-        if self._lower:
+        if has_no_capitals(self.vocabulary) if self.lower is None else self.lower:
             text = text.lower()
         if self.task == "documents":
             return padded([self.ids(re.findall(self.pattern, text))], self.length)[0]
@@ -258,13 +261,14 @@ class TextNetwork:
     def _ids(self):
         return {token: number for number, token in enumerate(self.vocabulary)}
 
-    @cached_property
-    def _lower(self):
-        return all(token == token.lower() for token in self.vocabulary)
-
     def _require(self, *tasks):
         if self.task not in tasks:
             raise UserError(f"this network is one of {self.task}; that takes one of {' or '.join(tasks)}")
+
+
+def has_no_capitals(vocabulary):
+    """Whether no token has a capital: then texts were lower-cased before their tokens were counted."""
+    return all(token == token.lower() for token in vocabulary)
 
 
 def text_shapes(task, units):
@@ -316,7 +320,8 @@ def of_run(layers, arrays, **keywords):
                       for name, array in arrays.items() if name.startswith(prefix)})
     if missing := {"lstm.W_x", "lstm.W_h", "lstm.b", "output.W", "output.b"} - set(found):
         raise UserError(f"the network has no {', '.join(sorted(missing))}")
-    return TextNetwork(arrays=found, hard=bool(layers[-2].get("hard")), **keywords)
+    return TextNetwork(arrays=found, hard=bool(layers[-2].get("hard")),
+                       lower=has_no_capitals(keywords["vocabulary"]), **keywords)
 
 
 def pruned_as_unknown(network):

@@ -91,8 +91,8 @@ def render(runs, href, live=False):
     runs : :class:`Runs`
     href : callable(folder) -> str
         the URL of a run's folder, with a slash at its end
-    live : bool
-        whether a server gives details and what changes later; otherwise all is in the page
+    live : str or False
+        the name of the server that gives details and what changes later; otherwise all is in the page
 
     Raises
     ------
@@ -117,7 +117,7 @@ def render(runs, href, live=False):
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
                       for text in scripts.values())
     return environment.get_template("page.html").render(data=data, details=details, style=_read("page.css"),
-                                                        hashes=hashes, live=live, **scripts)
+                                                        hashes=hashes, live=bool(live), **scripts)
 
 
 def write(runs, path):

@@ -1,9 +1,11 @@
 """The page by HTTP, with what the runs' folders hold at each moment."""
 
+import contextlib
 import ipaddress
 import json
 import os
 import threading
+import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -50,8 +52,8 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.lock = threading.Lock()
-        #: A run's number in URLs is its place here.
-        self.known = []
+        #: A run's number in URLs is its place here; a page of another server's has other numbers.
+        self.known, self.id = [], uuid.uuid4().hex
 
     def href(self, folder):
         if folder not in self.known:
@@ -60,39 +62,47 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    timeout = 30    # seconds without a byte
+
     def do_GET(self):
         """The page, what has changed since a revision, a run's details, or one of its files."""
         if not self._is_meant():
-            return self._send(403, b"this page is for 127.0.0.1 alone; --host serves others")
-        try:
-            self._answer(urlsplit(self.path))
-        except UserError as error:
-            self._send(500, str(error).encode())
+            answer = 403, b"this page is for 127.0.0.1 alone; --host serves others"
+        else:
+            try:
+                with self.server.lock:
+                    answer = self._answer(urlsplit(self.path))
+            except UserError as error:
+                answer = 500, str(error).encode()
+        # Without the lock, which a browser that does not read would keep; one may be closed meanwhile.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            self._send(*answer)
 
     def _answer(self, url):
+        """(status, body, type), perhaps without the latter."""
         parts = [unquote(part) for part in url.path.split("/")[1:]]
         server = self.server
-        with server.lock:
-            if parts == [""]:
-                server.runs.refresh()
-                return self._send(200, document.render(server.runs, server.href, live=True).encode(),
-                                  "text/html; charset=utf-8")
-            if parts == ["changes"]:
-                server.runs.refresh()
-                return self._send_json(self._changes(parse_qs(url.query).get("since", ["0"])[0]))
-            if len(parts) >= 3 and parts[0] == "runs" and parts[1].isdecimal() and int(parts[1]) < len(server.known):
-                folder = server.known[int(parts[1])]
-                record = server.runs.records.get(folder)
-                if record and parts[2:] == ["details"]:
-                    return self._send_json(record.details(server.runs.limits))
-                if record:
-                    return self._send_file(folder, parts[2:])
-        self._send(404, b"not found")
+        if parts == [""]:
+            server.runs.refresh()
+            page = document.render(server.runs, server.href, live=server.id)
+            return 200, page.encode(), "text/html; charset=utf-8"
+        if parts == ["changes"]:
+            server.runs.refresh()
+            return _as_json(self._changes(parse_qs(url.query).get("since", ["0"])[0]))
+        if len(parts) >= 3 and parts[0] == "runs" and parts[1].isdecimal() and int(parts[1]) < len(server.known):
+            folder = server.known[int(parts[1])]
+            record = server.runs.records.get(folder)
+            if record and parts[2:] == ["details"]:
+                return _as_json(record.details(server.runs.limits))
+            if record:
+                return _file(folder, parts[2:])
+        return _NOTHING
 
     def _changes(self, since):
         runs = self.server.runs
         rows = runs.changed_since(int(since) if since.isdecimal() else 0)
-        return {"revision": runs.revision, "ids": list(runs.records), "broken": list(runs.broken.values()),
+        return {"live": self.server.id, "revision": runs.revision, "ids": list(runs.records),
+                "broken": list(runs.broken.values()),
                 "rows": [{**row, "href": self.server.href(row["id"])} for row in rows]}
 
     def _is_meant(self):
@@ -100,20 +110,6 @@ class _Handler(BaseHTTPRequestHandler):
         if not _is_loopback(self.server.server_address[0]):
             return True
         return _is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or "")
-
-    def _send_file(self, folder, parts):
-        root, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, *parts))
-        kind = _TYPES.get(os.path.splitext(path)[1])
-        if kind is None or os.path.commonpath([root, path]) != root:
-            return self._send(404, b"not found")
-        try:
-            with open(path, "rb") as file:
-                self._send(200, file.read(), kind)
-        except (OSError, ValueError):
-            self._send(404, b"not found")
-
-    def _send_json(self, value):
-        self._send(200, json.dumps(value, allow_nan=False).encode(), "application/json; charset=utf-8")
 
     def _send(self, status, body, kind="text/plain; charset=utf-8"):
         self.send_response(status)
@@ -125,6 +121,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         """Requests are no news."""
+
+
+_NOTHING = 404, b"not found"
+
+
+def _file(folder, parts):
+    root, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, *parts))
+    kind = _TYPES.get(os.path.splitext(path)[1])
+    if kind is None or os.path.commonpath([root, path]) != root:
+        return _NOTHING
+    try:
+        with open(path, "rb") as file:
+            return 200, file.read(), kind
+    except (OSError, ValueError):
+        return _NOTHING
+
+
+def _as_json(value):
+    return 200, json.dumps(value, allow_nan=False).encode(), "application/json; charset=utf-8"
 
 
 def _is_loopback(host):

@@ -37,10 +37,10 @@ async function follow() {
     const answer = await fetch(`changes?since=${DATA.revision}`);
     if (!answer.ok) throw new Error(answer.status);
     const found = await answer.json();
+    // A server that was started anew counts anew.
+    if (found.live !== DATA.live) return location.reload();
     if (found.revision !== DATA.revision) {
       const rows = new Map(DATA.rows.map(row => [row.id, row]));
-      // A server that was started anew counts anew.
-      if (found.revision < DATA.revision) location.reload();
       found.rows.forEach(row => rows.set(row.id, row));
       Object.assign(DATA, {
         revision: found.revision,

@@ -39,6 +39,11 @@ function grouped(rows) {
         .join(", ");
       for (const key of ["error", "train_error", "sparsity", "compression"])
         [group[key], group.deviations[key]] = statistics(own.map(row => row[key]));
+      const gone = own.filter(row => row.compression === null && row.sparsity === 100).length;
+      if (gone) {
+        group.gone = `all pruned${gone < own.length ? ` in ${gone} of ${own.length}` : ""}`;
+        group.compression = group.deviations.compression = null;
+      }
     }
     return group;
   });
@@ -123,7 +128,8 @@ const COLUMNS = [
     kind: "number",
     number: true,
     text: row =>
-      row.compression === null && row.sparsity === 100 ? "all pruned" : spread(row, "compression", compression)
+      row.gone ??
+      (row.compression === null && row.sparsity === 100 ? "all pruned" : spread(row, "compression", compression))
   },
   {key: "started", title: "Started", kind: "least whole", text: row => (row.started ?? "").slice(0, 10)}
 ];

@@ -65,7 +65,8 @@ def main():
         raise UserError("these are runs of several networks: give runs of one")
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        pruned = [Pruned(summary, folder) for summary in summaries]
+        titles = [summary["method_title"] for summary in summaries]
+        pruned = [Pruned(summary, folder, titles.count(summary["method_title"]) > 1) for summary in summaries]
         shape, classes = pruned[0].network.input_shape, len(pruned[0].network.classes)
         net, dense = dense_network(*kinds.pop(), shape, classes)
         peer = stack.enter_context(Peer(args.peers, dense, folder)) if args.peers else None
@@ -125,17 +126,17 @@ def random_images(shape):
 
 
 class Pruned:
-    """What is left of a run's network, in several forms."""
+    """What is left of a run's network, in several forms; `named`: whether its title needs the run's name."""
 
-    def __init__(self, summary, folder):
+    def __init__(self, summary, folder, named):
         path = os.path.join(summary["folder"], "network.safetensors")
         if os.path.exists(path):
             self.network, self.file_size = load(path), os.path.getsize(path)
         else:
             self.network, self.file_size = compact(read_run(summary["folder"])).network, None
-        self.title = summary["method_title"]
-        self.error = f"{summary['test_error_percent']:.2f}"
         name = os.path.basename(os.path.normpath(summary["folder"]))
+        self.title = summary["method_title"] + f" ({name})" * named
+        self.error = f"{summary['test_error_percent']:.2f}"
         self.library = os.path.join(folder, f"{name}.so")
         self.function = compiled(self.network, os.path.join(folder, f"{name}.c"), self.library)
 

@@ -35,6 +35,8 @@ def main():
     add("--steps", type=int, default=5, help="in a turn (default: 5)")
     add("--serve", choices=("kernel", "plain"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.torch and args.structure != "none":
+        parser.error("--torch measures --structure none")
     if args.serve:
         return serve(args)
     print(table(args))

@@ -15,6 +15,7 @@ from lasagne.nonlinearities import rectify, softmax
 
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.pool import MaxPool2x2Layer
+from utils.errors import UserError
 
 __all__ = ["Network", "NETWORKS", "char_lstm", "lenet_300_100", "lenet_500_300", "lenet_5_caffe",
            "logistic_regression", "text_lstm", "vgg_like", "word_lstm"]
@@ -40,7 +41,7 @@ def lenet_300_100(method, input_shape=(1, 28, 28), num_classes=10, k=1):
     ----------
     Molchanov, Ashukha, Vetrov (2017), table 1.
     """
-    return _two_hidden_layers(method, (int(300 * k), int(100 * k)), input_shape, num_classes)
+    return _two_hidden_layers(method, (_scaled(300, k), _scaled(100, k)), input_shape, num_classes)
 
 
 def lenet_500_300(method, input_shape=(1, 28, 28), num_classes=10):
@@ -54,6 +55,12 @@ def lenet_500_300(method, input_shape=(1, 28, 28), num_classes=10):
     table of LeNets.
     """
     return _two_hidden_layers(method, (500, 300), input_shape, num_classes)
+
+
+def _scaled(width, k):
+    if int(width * k) < 1:
+        raise UserError(f"--k {k:g} leaves nothing of a layer of {width}: give a larger one")
+    return int(width * k)
 
 
 def _two_hidden_layers(method, widths, input_shape, num_classes):
@@ -104,12 +111,12 @@ def vgg_like(method, input_shape=(3, 32, 32), num_classes=10, k=1, rectified_twi
     for block, (convolutions, filters) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
         for number in range(1, convolutions + 1):
             name = f"{block}_{number}"
-            net = method.conv_layer(net, int(filters * k), 3, pad=1, nonlinearity=None, name="conv" + name)
+            net = method.conv_layer(net, _scaled(filters, k), 3, pad=1, nonlinearity=None, name="conv" + name)
             net = BatchNormLayer(net, rectify, name="norm" + name)
             if number < convolutions:
                 net = method.dropout(net, 0.3 if name == "1_1" else 0.4)
         net = MaxPool2x2Layer(net)
-    net = method.dense_layer(net, int(512 * k), nonlinearity=rectify if rectified_twice else None, name="dense1")
+    net = method.dense_layer(net, _scaled(512, k), nonlinearity=rectify if rectified_twice else None, name="dense1")
     net = BatchNormLayer(net, rectify, name="norm6")
     net = method.dropout(net, 0.5)
     return method.dense_layer(net, num_classes, nonlinearity=softmax, name="dense2")

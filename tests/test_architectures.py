@@ -11,6 +11,7 @@ from lasagne.layers import DropoutLayer, get_all_layers, get_output
 from nets import methods
 from nets.architectures import lenet_300_100, lenet_500_300, lenet_5_caffe, vgg_like
 from nets.params import named_params
+from utils.errors import UserError
 
 METHODS = {name: partial(methods.make, name) for name in ("sparse-vd", "dense", "binary-dropout")}
 
@@ -31,6 +32,11 @@ def test_the_lenets_have_the_papers_numbers_of_weights(method):
     assert num_weights(lenet_500_300(METHODS[method]())) == 545000
     assert num_weights(lenet_5_caffe(METHODS[method]())) == 430500
     assert num_weights(lenet_300_100(METHODS[method](), k=2)) == 784 * 600 + 600 * 200 + 200 * 10
+
+
+def test_a_width_that_leaves_nothing_of_a_layer_is_refused():
+    with pytest.raises(UserError, match="--k 0.01 leaves nothing of a layer of 64: give a larger one"):
+        vgg_like(methods.make("dense"), k=0.01)
 
 
 @pytest.mark.parametrize("k, weights", [(0.25, 937_392), (0.5, 3_746_144), (1, 14_977_728), (1.5, 33_694_752)])

@@ -90,6 +90,9 @@ def test_what_is_not_supported_is_refused():
         SparseVDConv2DLayer(IMAGES, 3, 3, untie_biases=True)
     with pytest.raises(ValueError, match="odd filter sizes"):
         Conv2DLayer(IMAGES, 3, 2, pad="same")
+    for refused in (dict(pad=-1), dict(stride=0)):
+        with pytest.raises(ValueError, match="padding is 0 or more, a stride 1 or more"):
+            Conv2DLayer(IMAGES, 3, 3, **refused)
     with pytest.raises(ValueError, match="pad='half'"):
         Conv2DLayer(IMAGES, 3, 3, pad="half")
     with pytest.raises(ValueError, match="images of 7x6 are too small for filters of 7x7"):

@@ -68,6 +68,13 @@ def test_nan_is_not_hidden(compiled):
     assert np.isfinite(np.delete(variance.ravel(), 42)).all() and np.isfinite(np.delete(d_theta.ravel(), 42)).all()
 
 
+def test_an_infinite_threshold_prunes_nothing(evaluate):
+    theta, log_sigma2, *_ = operands((3, 40))
+    kept, *_ = evaluate(list(kernels.posterior(theano.shared(theta), theano.shared(log_sigma2),
+                                               PosteriorConstants(np.inf, CLIP, EPSILON))))
+    np.testing.assert_allclose(kept, theta, atol=1e-37)
+
+
 def test_operands_of_other_shapes_or_types_are_refused(compiled):
     values = operands((4, 5))
     with pytest.raises(ValueError, match="not of one shape"):

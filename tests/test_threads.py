@@ -54,6 +54,7 @@ def library(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads.ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(threads.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: set(range(4)))
     monkeypatch.setattr(threads.time, "monotonic", lambda: library.now)
     monkeypatch.setattr(threads, "others_running", lambda: library.others)
     return library
@@ -85,6 +86,14 @@ def test_the_users_number_stays(library, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     fair_share = FairShare()
     library.others = 8
+    pass_time(fair_share, library, 5)
+    assert library.number == 2
+
+
+def test_openmps_number_stays_where_the_process_has_some_of_the_cores(library, monkeypatch):
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 64)
+    fair_share = FairShare()
+    library.others = 100
     pass_time(fair_share, library, 5)
     assert library.number == 2
 

@@ -148,7 +148,7 @@ class Flag:
             return isinstance(value, str)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
             return False
-        if self.type is str:    # scripts alone set it
+        if self.type in (str, number):  # scripts alone set it; Python may give an infinite threshold
             return True
         try:
             return self.type(str(value)) == value

@@ -42,14 +42,16 @@ def share(threads, others, cores, most):
 
 
 class FairShare:
-    """Sets the number of OpenMP's threads by what else runs; does nothing where the user sets OMP_NUM_THREADS.
+    """Sets the number of OpenMP's threads by what else runs.
 
-    Results do not depend on it: no operation sums by thread.
+    It does nothing where the user sets OMP_NUM_THREADS, or gives the process some of the machine's cores: what runs on
+    these, nobody says. Results must not depend on the number.
     """
 
     def __init__(self):
         self._library = None
-        if "OMP_NUM_THREADS" not in os.environ and os.path.exists("/proc/loadavg"):
+        available = getattr(os, "sched_getaffinity", lambda process: ())(0)
+        if "OMP_NUM_THREADS" not in os.environ and os.path.exists("/proc/loadavg") and len(available) == os.cpu_count():
             with contextlib.suppress(OSError, AttributeError):
                 library = ctypes.CDLL("libgomp.so.1")
                 library.omp_set_num_threads(library.omp_get_num_procs())

@@ -68,16 +68,22 @@ def posterior(theta, log_sigma2, constants):
     return Posterior(*PosteriorOp(constants)(theta, log_sigma2))
 
 
+def numbers(constants):
+    """{name: float}, in the order of posterior.cpp's Constants; what is infinite is the largest float32."""
+    own, approximation = constants, constants.approximation
+    found = {"clip": own.clip, "epsilon": own.epsilon, "threshold": own.threshold, "noise": own.pruned_noise,
+             "share": own.pruned_kl, "least": LEAST, "k1": approximation.k1, "k2": approximation.k2,
+             "k3": approximation.k3}
+    return {name: min(max(float(value), -3e38), 3e38) for name, value in found.items()}
+
+
 class _WithConstants:
     """What both operations are made with and have in common."""
 
     sources = "sums.h", "posterior.cpp"
 
     def _call(self, function, dtype, arguments, sub):
-        own = self.constants
-        values = (own.clip, own.epsilon, own.threshold, own.pruned_noise, own.pruned_kl, LEAST, own.approximation.k1,
-                  own.approximation.k2, own.approximation.k3)
-        constants = ", ".join(f"npy_{dtype}({float(value)!r})" for value in values)
+        constants = ", ".join(f"npy_{dtype}({value!r})" for value in numbers(self.constants).values())
         arguments = ", ".join([f"posterior::Constants<npy_{dtype}>{{{constants}}}", *arguments])
         return f"if (!posterior::{function}<npy_{dtype}>({arguments})) {sub['fail']}"
 

@@ -37,7 +37,7 @@ class Convolution:
     Raises
     ------
     ValueError
-        if the input is not 4-dimensional, the padding is not one of those, or an image is smaller than a filter.
+        if the input is not 4-dimensional, padding or stride is not one of those, or an image is smaller than a filter.
     """
 
     def __init__(self, input_shape, num_filters, filter_size, stride=1, pad=0):
@@ -50,7 +50,9 @@ class Convolution:
         if isinstance(pad, str) and pad not in named:
             raise ValueError(f"pad={pad!r} is neither a number, nor two, nor one of {', '.join(named)}")
         self.pad = named[pad] if isinstance(pad, str) else as_tuple(pad, 2, int)
-        self.stride = as_tuple(stride, 2)
+        self.stride = as_tuple(stride, 2, int)
+        if min(self.pad) < 0 or min(self.stride) < 1:
+            raise ValueError(f"pad={self.pad} and stride={self.stride}: padding is 0 or more, a stride 1 or more")
         self.input_shape = input_shape
         self.fixed_zeros = False
         self.num_outputs = num_filters

@@ -8,6 +8,7 @@ import lasagne
 import theano
 import theano.tensor as T
 from lasagne.layers import get_all_layers, get_output
+from theano.tensor.nnet.corr import BaseCorrMM
 
 from nets.params import named_params
 from nets.sparsity import EffectiveParams
@@ -146,7 +147,9 @@ class Trainer(Predictor):
         updates[self._totals] = self._totals + T.concatenate(
             [T.cast(value, "float64").dimshuffle("x") for value in sums])
         self._train = theano.function([inputs, targets], updates=updates)
-        self._threads = FairShare()
+        # Theano's convolutions alone sum by thread.
+        sums_by_thread = any(isinstance(node.op, BaseCorrMM) for node in self._train.maker.fgraph.apply_nodes)
+        self._threads = None if sums_by_thread else FairShare()
         self._named_state = state.named_state(net, method, self._train, updates, [self._totals])
         self._term_values = theano.function([], [term.value for term in self.terms])
 
@@ -177,7 +180,8 @@ class Trainer(Predictor):
             if before_step:
                 before_step()
             self._train(inputs, targets)
-            self._threads.adapt()
+            if self._threads:
+                self._threads.adapt()
             num_batches, num_examples = num_batches + 1, num_examples + self.task.number(targets)
             if progress:
                 progress.update()

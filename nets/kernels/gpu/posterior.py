@@ -1,18 +1,14 @@
 """The weights' posterior on a GPU: two kernels, and one for the gradient."""
 
 from nets.kernels.gpu.op import THREADS, GpuOp, Launch, lifted
-from nets.kernels.posterior import LEAST, PosteriorGradients, PosteriorOp
+from nets.kernels.posterior import PosteriorGradients, PosteriorOp, numbers
 
 __all__ = ["GpuPosterior", "GpuPosteriorGradients"]
 
 
 def _constants(own):
     """As constants of a kernel."""
-    values = {"CLIP": own.clip, "EPSILON": own.epsilon, "THRESHOLD": own.threshold, "NOISE": own.pruned_noise,
-              "SHARE": own.pruned_kl, "LEAST": LEAST, "K1": own.approximation.k1, "K2": own.approximation.k2,
-              "K3": own.approximation.k3}
-    lines = [f"const float {name} = {min(max(float(value), -3e38), 3e38)!r}f;" for name, value in values.items()]
-    return "\n".join(lines)
+    return "\n".join(f"const float {name.upper()} = {value!r}f;" for name, value in numbers(own).items())
 
 
 _ALPHA = """

@@ -1,5 +1,6 @@
 """Finds a data set's files on disk or downloads them; either way, what is not the genuine content is refused."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -9,7 +10,7 @@ import requests
 from tqdm import tqdm
 
 from data.archives import gunzip, unzip
-from utils.errors import UserError
+from utils.errors import UserError, advising
 
 __all__ = ["FileSet", "data_folder", "find", "find_or_download", "find_or_unzip"]
 
@@ -106,7 +107,8 @@ def find_or_download(file_set, data_dir=None, unpack=lambda content, name: conte
             raise UserError(f"{name} of the variant {variant!r} of {file_set.name} is not in {places[0]}: put it "
                             "there, or leave out --variant to download the official one")
         else:
-            contents[name] = _download(file_set, name, places[0], unpack)
+            with advising(str(problem)) if problem else contextlib.nullcontext():
+                contents[name] = _download(file_set, name, places[0], unpack)
     return contents
 
 
@@ -143,9 +145,9 @@ def _places(file_set, data_dir):
 
 
 def _on_disk(file_set, name, places, unpack, variant):
-    """The unpacked content, or None; and what is wrong with a file of that name that is not the set's.
+    """The unpacked content, or None; and the error of a file of that name that is not the set's.
 
-    In folders that are not the set's own, it may be another data set's.
+    It may be another data set's where the folder is not the set's own; then the set's is downloaded.
     """
     problem = None
     for folder in places:
@@ -156,7 +158,7 @@ def _on_disk(file_set, name, places, unpack, variant):
                 try:
                     return _read(file_set, name, path, unpack, variant), None
                 except UserError as error:
-                    if folder == places[0] or variant:
+                    if folder == places[0] or variant or not file_set.mirrors:
                         raise
                     problem = problem or error
     return None, problem

@@ -229,9 +229,6 @@ def draw_trade_off(folder):
     groups = [group for group in results.collect(folder)
               if group.network in networks and (group.k, group.dataset) == (1, "mnist") and group.prunes
               and not (group.random_labels or group.validation or "earlier_code" in group.values)]
-    # Networks without weights have no compression.
-    groups = [group._replace(summaries=left) for group in groups
-              if (left := [summary for summary in group.summaries if summary["compression"]])]
     paper = [row for row in published.rows() if row.network in networks and row.compression > 1]
     colors = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row.method for row in (*paper, *groups)))}
     figure = Figure(figsize=(14, 6.5), layout="constrained")
@@ -243,13 +240,15 @@ def draw_trade_off(folder):
                           markersize=9, label=f"{row.method_title}, the paper's table")
         labelled, own = set(), [group for group in groups if group.network == network]
         for group in own:
-            points = [(summary["compression"], summary["test_error_percent"]) for summary in group.summaries]
-            axes.plot(*zip(*points), "o", color=colors[group.method], alpha=0.8,
-                      label=None if group.method in labelled else f"{group.method_title}, here")
-            labelled.add(group.method)
+            # A network without weights has no compression.
+            left = [summary for summary in group.summaries if summary["compression"]]
+            if left:
+                axes.plot([summary["compression"] for summary in left],
+                          [summary["test_error_percent"] for summary in left], "o", color=colors[group.method],
+                          alpha=0.8, label=None if group.method in labelled else f"{group.method_title}, here")
+                labelled.add(group.method)
             lines.extend((group.network_title, group.method_title, group.start_title, group.flags_shown,
-                          summary["seed"], error, compression)
-                         for summary, (compression, error) in zip(group.summaries, points))
+                          summary["seed"], summary["test_error_percent"], summary["compression"]) for summary in left)
             for summary in group.summaries:
                 if os.path.exists(os.path.join(summary["folder"], "thresholds.json")):
                     swept = results.read_thresholds(summary["folder"])["thresholds"]
@@ -292,12 +291,14 @@ def draw_by_kl_weight(axes, groups, color):
     """
     curves = defaultdict(list)
     for group in groups:
-        if group.method == "sparse-vd":
+        if group.method == "sparse-vd" and all(summary["compression"] for summary in group.summaries):
             flags = group.values
             weight = float(flags.pop("kl_weight", 1.0))
             mean = [np.mean([summary[key] for summary in group.summaries])
                     for key in ("compression", "test_error_percent")]
-            rest = {**results.recipe(group.summaries[0]), "flags": flags}
+            # Runs of before recipes were kept stand beside those that have them.
+            known = max(group.summaries, key=lambda summary: bool(summary.get("start_recipe")))
+            rest = {**results.recipe(known), "flags": flags}
             curves[json.dumps(rest, sort_keys=True)].append((weight, *mean))
     lines = [sorted(points) for points in curves.values() if len({weight for weight, *_ in points}) > 1]
     for points in lines:

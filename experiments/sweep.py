@@ -64,8 +64,8 @@ def parsed(arguments):
         help="where the runs' folders are (default: results/sweeps)")
     add("--plan", action="store_true", help="only say what would be run")
     add("--best", action="store_true",
-        help="name the setting of the least error on validation data, mean over seeds; of images, needs --validation N "
-             "behind --")
+        help="name the setting of the least error (of language models, bits or perplexity) on validation data, mean "
+             "over seeds; of images, needs --validation N behind --")
     sweep.add_flags(parser)
     add("--data-dir", metavar="FOLDER", help="where data sets lie, here and on workers (default: $SPARSEVD_DATA of "
                                              "each, or data/downloads)")

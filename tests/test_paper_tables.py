@@ -54,10 +54,11 @@ def test_runs_whose_starts_or_teachers_were_trained_otherwise_stand_alone(tmp_pa
     start = results.recipe(samples.summary(method="dense", epochs=60))
     for name, seed, recipes in (("a", 1, {"start_recipe": start}), ("b", 2, {"start_recipe": {**start}}),
                                 ("c", 3, {"start_recipe": {**start, "epochs": 200}}), ("d", 4, {}),
-                                ("e", 5, {"start_recipe": start, "teacher_recipe": start})):
+                                ("e", 5, {"teacher_recipe": start, "flags": ["--teacher T"]}),
+                                ("f", 6, {"teacher_recipe": {**start, "k": 2.0}, "flags": ["--teacher T"]})):
         write_run(tmp_path / name, seed=seed, start="Dense", **recipes)
     found = [[summary["seed"] for summary in group.summaries] for group in results.collect(str(tmp_path))]
-    assert sorted(found) == [[1, 2], [3], [4], [5]]
+    assert sorted(found) == [[1, 2], [3], [4], [5], [6]]
 
 
 def test_a_run_of_before_recipes_were_kept_stands_with_those_it_can_belong_to(tmp_path):
@@ -65,6 +66,17 @@ def test_a_run_of_before_recipes_were_kept_stands_with_those_it_can_belong_to(tm
     write_run(tmp_path / "old", seed=1, start="Dense")
     write_run(tmp_path / "new", seed=2, start="Dense", start_recipe=start)
     assert [len(group.summaries) for group in results.collect(str(tmp_path))] == [2]
+
+
+def test_nested_recipes_are_joined_and_what_fits_two_stands_alone(tmp_path):
+    dense = [results.recipe(samples.summary(method="dense", epochs=epochs)) for epochs in (60, 200)]
+    for name, recipe in (("old", None), ("new", dense[0])):
+        start = results.recipe(samples.summary(start="dense", start_recipe=recipe))
+        write_run(tmp_path / name, start="SparseVD", seed=len(name), start_recipe=start)
+    assert [len(group.summaries) for group in results.collect(str(tmp_path))] == [2]
+    write_run(tmp_path / "other", start="SparseVD", start_recipe=results.recipe(
+        samples.summary(start="dense", start_recipe=dense[1])))
+    assert [len(group.summaries) for group in results.collect(str(tmp_path))] == [1, 1, 1]
 
 
 def test_runs_of_other_hyper_parameters_stand_alone_and_name_them(tmp_path):

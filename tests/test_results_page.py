@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import threading
 import time
 
@@ -204,6 +205,25 @@ def test_the_server_gives_the_runs_files_and_no_others(site):
         assert get("/runs/99/log.txt")[0] == get("/runs/x/log.txt")[0] == 404
         assert get("/", host="somewhere.example")[0] == 403
         assert get("/", host=f"localhost:{running.server_address[1]}")[0] == 200
+
+
+def test_who_does_not_read_holds_up_nobody_and_another_servers_page_gets_nothing(site):
+    with serving(site) as running:
+        host, port = running.server_address[:2]
+        asleep = socket.create_connection((host, port))
+        asleep.sendall(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+        asleep.recv(1)
+
+        def get(path):
+            connection = http.client.HTTPConnection(host, port, timeout=10)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        changes = json.loads(get("/changes")[1])
+        href = changes["rows"][0]["href"]
+        assert get(f"/{href}details")[0] == 200 and changes["live"] in href
+        assert get(f"/{href.replace(changes['live'], '0' * 32)}details")[0] == 404
+        asleep.close()
 
 
 # In a browser

@@ -113,10 +113,16 @@ def test_an_initial_threshold_is_refused_of_texts():
         method.lstm_layer(None, 3, "lstm")
 
 
-def test_pretraining_that_leaves_no_noise_is_refused_before_it(folder):
+def test_pretraining_that_leaves_no_noise_is_refused_before_it_begins(folder):
     result = start(folder, "lenet_300_100", *FLAGS, "--initial-threshold", 0, "--pretrain", "dense", "--output", "late")
-    assert result.returncode == 1 and "--pretrain dense leaves no noise" in result.stderr
+    assert result.returncode == 1 and "start from a run of --method sparse-vd" in result.stderr
     assert not (folder / "late-dense").exists()
+
+
+def test_pretraining_whose_weights_do_not_fit_is_refused_before_it_begins(folder):
+    result = start(folder, "lenet_300_100", *FLAGS, "--pretrain", "magnitude", "--output", "masks")
+    assert result.returncode == 1 and "--pretrain magnitude is of another network: dense1.mask" in result.stderr
+    assert not (folder / "masks-magnitude").exists()
 
 
 def test_runs_without_log_alpha_are_refused(folder):

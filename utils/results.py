@@ -18,7 +18,6 @@ __all__ = ["Group", "collect", "readable", "recipe", "read_baselines", "read_gra
 
 _KEYS = ("network", "k", "method", "start", "dataset_title", "epochs", "flags")
 _RECIPES = ("start_recipe", "teacher_recipe")
-_UNKNOWN = json.dumps([None] * len(_RECIPES))
 
 
 class Group(namedtuple("Group", (*_KEYS, "summaries"))):
@@ -56,12 +55,27 @@ def collect(folder="results"):
         groups[key][json.dumps([summary.get(key) for key in _RECIPES], sort_keys=True)].append(summary)
     found = []
     for key, by_recipe in groups.items():
-        # Runs of before recipes were kept stand with the only ones that they can belong to.
-        if len(by_recipe) == 2 and _UNKNOWN in by_recipe:
-            by_recipe = {None: sum(by_recipe.values(), [])}
-        found += [Group(*key, sorted(own, key=lambda summary: summary["seed"])) for own in by_recipe.values()]
+        found += [Group(*key, sorted(own, key=lambda summary: summary["seed"])) for own in _joined(by_recipe.values())]
     return sorted(found, key=lambda group: (group.network_title, group.method_title, group.start_title,
                                             group.dataset_title, group.epochs, group.flags_shown))
+
+
+def _joined(groups):
+    """Of lists of summaries, those of before recipes were kept with the only ones that they can belong to."""
+    groups = list(groups)
+    for old in list(groups):
+        fitting = [new for new in groups if new is not old and _says_more(recipe(new[0]), recipe(old[0]))]
+        if len(fitting) == 1:
+            fitting[0].extend(old)
+            groups.remove(old)
+    return groups
+
+
+def _says_more(one, other):
+    """Whether a recipe is the other one but for what that does not know."""
+    return one != other and one.keys() == other.keys() and all(
+        one[key] == other[key] or key in _RECIPES and one[key] is not None
+        and (other[key] is None or _says_more(one[key], other[key])) for key in one)
 
 
 def recipe(summary):

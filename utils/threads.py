@@ -44,8 +44,8 @@ def share(threads, others, cores, most):
 class FairShare:
     """Sets the number of OpenMP's threads by what else runs.
 
-    It does nothing where the user sets OMP_NUM_THREADS, or gives the process some of the machine's cores: what runs on
-    these, nobody says. Results must not depend on the number.
+    It does nothing where the user sets OMP_NUM_THREADS, or gives the process only some of the machine's cores: what
+    runs on these, nobody says. Results must not depend on the number.
     """
 
     def __init__(self):

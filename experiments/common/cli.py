@@ -271,7 +271,7 @@ def parse(experiment, description, arguments=None):
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
     script = experiment.values(known)
     given = {**{name: value for name, value in stored.items() if name in offered and value != script[name]}, **typed}
-    if given.get("init_from") or given.get("pretrain"):
+    if not stored and (given.get("init_from") or given.get("pretrain")):
         same = [name for name in _AT_START if name in typed and typed[name] == script[name]]
         given.update({"given": same} if same else {})
     options = resolved(experiment, known, given)

@@ -64,24 +64,34 @@ def run(options, after_epoch=None):
     dataset = options.experiment.data.load(values, options.data_dir)
     start = values["init_from"]
     folder = options.folder
-    if values["pretrain"]:
-        _check_last(options, dataset)
+    earlier = []
     for name in values["pretrain"] or ():
         folder = f"{folder}-{name}"
-        earlier = options.for_pretraining(name, folder)
-        if not runs.is_finished(folder):
-            _train(earlier, dataset, start)
-        start = folder
+        earlier.append(options.for_pretraining(name, folder))
+    if earlier:
+        _check_all([*earlier, options], dataset)
+    for one in earlier:
+        if not runs.is_finished(one.folder):
+            _train(one, dataset, start)
+        start = one.folder
     return _train(options, dataset, start, after_epoch), dataset
 
 
-def _check_last(options, dataset):
-    """`UserError` for what is wrong with the training that comes after all pretraining."""
-    method, last = options.method, options.values["pretrain"][-1]
-    if method.needs_noise and last != method.name:
-        raise UserError(f"--pretrain {last} leaves no noise to start from, and this needs it: --pretrain {method.name}")
-    net, _ = _built(options, dataset)
-    method.terms(net)
+def _check_all(trainings, dataset):
+    """`UserError` for what is wrong with one of several trainings, each from the weights of the one before."""
+    before = None
+    for options in trainings:
+        net, _ = _built(options, dataset)
+        options.method.terms(net)
+        # Pruned weights fit any method.
+        if before and options.method.starts_from == "weights.npz":
+            missing = warm_start.Weights.of(*before).copy_to(net)
+            options.method.start(net, missing, _given(options))
+        before = net, f"--pretrain {options.method.name}"
+
+
+def _given(options):
+    return {*options.given, *(options.values["given"] or ())}
 
 
 def _built(options, dataset):
@@ -126,8 +136,7 @@ def _train(options, dataset, start, after_epoch=None):
         # A run that goes on has its weights in its checkpoint.
         if not (options.resume and runs.has_checkpoint(options.folder)):
             missing = source.copy_to(net)
-            given = {*options.given, *(values["given"] or ())}
-            remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, given)}"
+            remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, _given(options))}"
             remark += source.remark(options.network, method)
 
     with _open(options, dataset, began) as run:

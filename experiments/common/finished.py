@@ -60,7 +60,9 @@ class FinishedRun:
         """The run's method, with its values but for those `changed`; `UserError` if this version has none such."""
         from nets import methods
         try:
-            return methods.make(**{**self.settings["method"], **changed})
+            own = {**self.settings["method"], **changed}
+            own.pop("initial_threshold", None)      # of before the first step
+            return methods.make(**own)
         except ValueError as error:
             raise UserError(f"{self.folder}: {error}") from None
 

@@ -452,7 +452,7 @@ class Sweep:
         self._losses[run.job.name] += blame
         if self._losses[run.job.name] > MOST_LOSSES:
             return self._fail(run.job, f"it lost its worker {MOST_LOSSES + 1} times without an epoch in between")
-        self._display.line(f"{run.job.name}: lost its worker; goes on from the last checkpoint that came back")
+        self._display.line(f"{run.job.name}: lost its worker; goes on from its last checkpoint here, if there is one")
         self._waiting.appendleft(run.job)
 
     def _follow(self):

@@ -39,13 +39,14 @@ class Teacher:
     Raises
     ------
     UserError
-        if the folder holds no finished run.
+        if the folder holds no finished run, or not its weights.
     """
 
     def __init__(self, folder, temperature, weight):
         self.run = FinishedRun(folder)
         self.title = f"{self.run.title}, {self.run.summary['method_title']}"
         self.lesson = Distillation(temperature, weight)
+        self._weights = Weights(folder, "weights_pruned.npz")
 
     def require_same(self, dataset):
         """`UserError` if the teacher learned from other images or labels."""
@@ -57,7 +58,7 @@ class Teacher:
         """The data set, the teacher's own, with training targets as the lesson takes them."""
         own = self.run.dataset(data_dir)
         net = self.run.build(methods.make("dense"), own)
-        Weights(self.run.folder, "weights_pruned.npz").copy_to(net)
+        self._weights.copy_to(net)
         inputs = T.TensorType(theano.config.floatX, (False,) * own.train.inputs.ndim)("inputs")
         output = get_output(net, inputs, deterministic=True)
         predict = theano.function([inputs], T.log(T.maximum(output, np.finfo(output.dtype).tiny)))

@@ -28,7 +28,7 @@ template <typename T> struct Lanes {
     static constexpr int COUNT = VECTOR_BYTES / sizeof(T), PANEL = 2 * COUNT;
 };
 
-// The number of weights above which packing them and adding their gradients up are done by all threads.
+// The numbers, of weights or of shares of their gradients, above which packing or adding up is done by all threads.
 constexpr npy_intp WORTH_THREADS = 1 << 15;
 
 inline npy_intp ceil_div(npy_intp a, npy_intp b) { return (a + b - 1) / b; }

@@ -54,8 +54,8 @@ class Method:
         an initializer of Lasagne's; the convolutions' too, as in the authors' scripts
     starts_from : str
         which file of another run's folder `--init-from` and `--pretrain` take
-    needs_start, needs_noise : bool
-        whether random weights are refused, and those of another method
+    needs_start : bool
+        whether random weights are refused
     flags : tuple of :class:`utils.flags.Flag`
         values that the method has
     columns : tuple of :class:`Column`
@@ -76,7 +76,7 @@ class Method:
     conv_class = Conv2DLayer
     initial_weights = Normal(0.01)
     starts_from = "weights.npz"
-    needs_start = needs_noise = False
+    needs_start = False
     flags = ()
     columns = ()
     before_step = None

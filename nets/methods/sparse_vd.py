@@ -66,7 +66,7 @@ class SparseVD(Method):
 
     def __init__(self, **values):
         super().__init__(**values)
-        self.needs_start = self.needs_noise = self.initial_threshold is not None
+        self.needs_start = self.initial_threshold is not None
         if self.needs_start and not (self.train_clip and self.parameterization == "additive"):
             raise UserError("--initial-threshold is of networks whose training leaves pruned weights out, such as the "
                             "LeNets with additive noise: in this one they would come back; leave it out")

@@ -90,9 +90,12 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, seed, gener
                 best = {BEST + name: array for name, array in trainer.weights().items()}
             run.save_checkpoint({**arrays, **best}, epoch + 1, history, generator.bit_generator.state)
             run.log(table.line(row))
-            after_epoch(epoch + 1)
-            if interruption.asked and epoch + 1 < epochs:
-                return history, False
+            if epoch + 1 < epochs:
+                after_epoch(epoch + 1)
+                if interruption.asked:
+                    return history, False
+    if start < epochs:
+        after_epoch(epochs)
     if best:
         trainer.set_weights({name.removeprefix(BEST): array for name, array in best.items()})
         run.log(f"The weights are those after epoch {best_epoch(history)}, the best on validation data.")

@@ -125,7 +125,7 @@ def _text_arrays(network, values):
     """The same of a :class:`utils.export.texts.TextNetwork`."""
     architecture = {**{name: getattr(network, name) for name in _TEXT_FIELDS}, "units": network.units, "values": values}
     # The words that are left nearly always tell.
-    if network.lower not in (None, has_no_capitals(network.vocabulary)):
+    if network.lower != has_no_capitals(network.vocabulary):
         architecture["lower"] = network.lower
     keep = ArrayStream(values)
     for name in text_shapes(network.task, network.units):

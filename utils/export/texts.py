@@ -48,7 +48,7 @@ class TextNetwork:
     hard : bool
         whether gates are hard sigmoids, clip(0.2 x + 0.5, 0, 1)
     lower : bool or None
-        whether capitals of texts do not count; None: if no token has any
+        whether texts are lower-cased; None: they are if no token has a capital
 
     Raises
     ------
@@ -66,6 +66,8 @@ class TextNetwork:
     lower: bool | None = None
 
     def __post_init__(self):
+        if self.lower is None:
+            self.lower = has_no_capitals(self.vocabulary)
         units = self.units
         try:
             expected = text_shapes(self.task, units)
@@ -123,7 +125,7 @@ class TextNetwork:
         UserError
             if a token is unknown to a network that knows of no unknown ones.
         """
-        if has_no_capitals(self.vocabulary) if self.lower is None else self.lower:
+        if self.lower:
             text = text.lower()
         if self.task == "documents":
             return padded([self.ids(re.findall(self.pattern, text))], self.length)[0]
@@ -320,8 +322,7 @@ def of_run(layers, arrays, **keywords):
                       for name, array in arrays.items() if name.startswith(prefix)})
     if missing := {"lstm.W_x", "lstm.W_h", "lstm.b", "output.W", "output.b"} - set(found):
         raise UserError(f"the network has no {', '.join(sorted(missing))}")
-    return TextNetwork(arrays=found, hard=bool(layers[-2].get("hard")),
-                       lower=has_no_capitals(keywords["vocabulary"]), **keywords)
+    return TextNetwork(arrays=found, hard=bool(layers[-2].get("hard")), **keywords)
 
 
 def pruned_as_unknown(network):

@@ -14,6 +14,7 @@ from utils.page import document
 
 __all__ = ["serve", "make_server"]
 
+PIECE = 1 << 16     # bytes
 _TYPES = {".png": "image/png", ".gif": "image/gif", ".json": "application/json; charset=utf-8",
           ".csv": "text/plain; charset=utf-8", ".txt": "text/plain; charset=utf-8"}
 
@@ -58,11 +59,11 @@ class _Server(ThreadingHTTPServer):
     def href(self, folder):
         if folder not in self.known:
             self.known.append(folder)
-        return f"runs/{self.known.index(folder)}/"
+        return f"runs/{self.id}/{self.known.index(folder)}/"
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = 30    # seconds without a byte
+    timeout = 30    # seconds in which nothing is read or written
 
     def do_GET(self):
         """The page, what has changed since a revision, a run's details, or one of its files."""
@@ -89,13 +90,13 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["changes"]:
             server.runs.refresh()
             return _as_json(self._changes(parse_qs(url.query).get("since", ["0"])[0]))
-        if len(parts) >= 3 and parts[0] == "runs" and parts[1].isdecimal() and int(parts[1]) < len(server.known):
-            folder = server.known[int(parts[1])]
+        if len(parts) >= 4 and parts[:2] == ["runs", server.id] and parts[2] in map(str, range(len(server.known))):
+            folder = server.known[int(parts[2])]
             record = server.runs.records.get(folder)
-            if record and parts[2:] == ["details"]:
+            if record and parts[3:] == ["details"]:
                 return _as_json(record.details(server.runs.limits))
             if record:
-                return _file(folder, parts[2:])
+                return _file(folder, parts[3:])
         return _NOTHING
 
     def _changes(self, since):
@@ -117,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
                             ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")):
             self.send_header(name, str(value))
         self.end_headers()
-        self.wfile.write(body)
+        # In pieces: the time is for each.
+        for start in range(0, len(body), PIECE):
+            self.wfile.write(body[start:start + PIECE])
 
     def log_message(self, *arguments):
         """Requests are no news."""

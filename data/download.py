@@ -59,6 +59,8 @@ def data_folder(data_dir=None):
 def find(file_set, data_dir=None, unpack=lambda content, name: content, variant=None):
     """As :func:`find_or_download`, but None if one of the files is not on disk."""
     places, contents = _places(file_set, data_dir), {}
+    if not all(any(_paths(name, places, unpack)) for name in file_set.sha256):
+        return None
     for name in file_set.sha256:
         content, _ = _on_disk(file_set, name, places, unpack, variant)
         if content is None:
@@ -150,18 +152,20 @@ def _on_disk(file_set, name, places, unpack, variant):
     It may be another data set's where the folder is not the set's own; then the set's is downloaded.
     """
     problem = None
-    for folder in places:
-        # Only where the hash is that of the unpacked content can the file be either.
-        for candidate in dict.fromkeys((name, name.removesuffix(".gz") if unpack is gunzip else name)):
-            path = os.path.join(folder, candidate)
-            if os.path.isfile(path):
-                try:
-                    return _read(file_set, name, path, unpack, variant), None
-                except UserError as error:
-                    if folder == places[0] or variant or not file_set.mirrors:
-                        raise
-                    problem = problem or error
+    for path in _paths(name, places, unpack):
+        try:
+            return _read(file_set, name, path, unpack, variant), None
+        except UserError as error:
+            if os.path.dirname(path) == places[0] or variant or not file_set.mirrors:
+                raise
+            problem = problem or error
     return None, problem
+
+
+def _paths(name, places, unpack):
+    """The files of that name that there are, packed or, where the hash is that of the unpacked content, unpacked."""
+    names = (name, name.removesuffix(".gz")) if unpack is gunzip else (name,)
+    return filter(os.path.isfile, (os.path.join(folder, own) for folder in places for own in names))
 
 
 def _read(file_set, name, path, unpack, variant=None):

@@ -296,10 +296,7 @@ def draw_by_kl_weight(axes, groups, color):
             weight = float(flags.pop("kl_weight", 1.0))
             mean = [np.mean([summary[key] for summary in group.summaries])
                     for key in ("compression", "test_error_percent")]
-            # Runs of before recipes were kept stand beside those that have them.
-            known = max(group.summaries, key=lambda summary: bool(summary.get("start_recipe")))
-            rest = {**results.recipe(known), "flags": flags}
-            curves[json.dumps(rest, sort_keys=True)].append((weight, *mean))
+            curves[json.dumps({**group.recipe, "flags": flags}, sort_keys=True)].append((weight, *mean))
     lines = [sorted(points) for points in curves.values() if len({weight for weight, *_ in points}) > 1]
     for points in lines:
         _, *line = zip(*points)

@@ -20,12 +20,12 @@ _KEYS = ("network", "k", "method", "start", "dataset_title", "epochs", "flags")
 _RECIPES = ("start_recipe", "teacher_recipe")
 
 
-class Group(namedtuple("Group", (*_KEYS, "summaries"))):
+class Group(namedtuple("Group", (*_KEYS, "recipe", "summaries"))):
     """Runs that differ in the seed alone.
 
     `network`, `method` : names; `k` : width; `start` : what the weights started from, a name, or "random"; `flags` : as
-    JSON, {name: value} of the hyper-parameters that are not the script's own; `summaries` : by seed, each with its
-    `folder`.
+    JSON, {name: value} of the hyper-parameters that are not the script's own; `recipe` : see :func:`recipe`;
+    `summaries` : by seed, each with its `folder`.
     """
 
     __slots__ = ()
@@ -55,13 +55,14 @@ def collect(folder="results"):
         groups[key][json.dumps([summary.get(key) for key in _RECIPES], sort_keys=True)].append(summary)
     found = []
     for key, by_recipe in groups.items():
-        found += [Group(*key, sorted(own, key=lambda summary: summary["seed"])) for own in _joined(by_recipe.values())]
+        found += [Group(*key, recipe(own[0]), sorted(own, key=lambda summary: summary["seed"]))
+                  for own in _joined(by_recipe.values())]
     return sorted(found, key=lambda group: (group.network_title, group.method_title, group.start_title,
                                             group.dataset_title, group.epochs, group.flags_shown))
 
 
 def _joined(groups):
-    """Of lists of summaries, those of before recipes were kept with the only ones that they can belong to."""
+    """Of lists of summaries, those of before recipes were kept behind the only ones that they can belong to."""
     groups = list(groups)
     for old in list(groups):
         fitting = [new for new in groups if new is not old and _says_more(recipe(new[0]), recipe(old[0]))]

@@ -50,8 +50,8 @@ class FairShare:
 
     def __init__(self):
         self._library = None
-        available = getattr(os, "sched_getaffinity", lambda process: ())(0)
-        if "OMP_NUM_THREADS" not in os.environ and os.path.exists("/proc/loadavg") and len(available) == os.cpu_count():
+        linux = os.path.exists("/proc/loadavg")
+        if "OMP_NUM_THREADS" not in os.environ and linux and len(os.sched_getaffinity(0)) == os.cpu_count():
             with contextlib.suppress(OSError, AttributeError):
                 library = ctypes.CDLL("libgomp.so.1")
                 library.omp_set_num_threads(library.omp_get_num_procs())

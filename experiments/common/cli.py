@@ -273,7 +273,8 @@ def parse(experiment, description, arguments=None):
     given = {**{name: value for name, value in stored.items() if name in offered and value != script[name]}, **typed}
     if not stored and (given.get("init_from") or given.get("pretrain")):
         same = [name for name in _AT_START if name in typed and typed[name] == script[name]]
-        given.update({"given": same} if same else {})
+        if same:
+            given["given"] = same
     options = resolved(experiment, known, given)
     if options.values["shift"] and not (options.values["augment"] or options.values["pretrain"]):
         raise UserError("--shift says how far --augment shifts images: give that too")

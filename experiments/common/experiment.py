@@ -129,10 +129,10 @@ def _train(options, dataset, start, after_epoch=None):
     if values["augment"]:
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
-    source, began, remark = None, ("random", "random"), None
+    began, remark = ("random", "random", None), None
     if start:
         source = warm_start.Weights(start, method.starts_from)
-        began = source.name, source.title
+        began = source.name, source.title, source.recipe
         # A run that goes on has its weights in its checkpoint.
         if not (options.resume and runs.has_checkpoint(options.folder)):
             missing = source.copy_to(net)
@@ -163,7 +163,7 @@ def _train(options, dataset, start, after_epoch=None):
         if pictures:
             run.log("Drawn: " + ", ".join(pictures.draw()))
         with advising(f"{run.resume_hint} goes on from the last checkpoint"):
-            _finish(options, run, trainer, dataset, history, completed, source, teacher)
+            _finish(options, run, trainer, dataset, history, completed, began, teacher)
     return run
 
 
@@ -191,7 +191,7 @@ def _announce(options, run, dataset):
     run.log("Compiling; the first time on a machine it takes a minute or two ...")
 
 
-def _finish(options, run, trainer, dataset, history, completed, source, teacher):
+def _finish(options, run, trainer, dataset, history, completed, began, teacher):
     """Says how to go on with a run that was stopped, or writes the results and prints the final table."""
     method, values = options.method, options.values
 
@@ -222,9 +222,9 @@ def _finish(options, run, trainer, dataset, history, completed, source, teacher)
         "network_title": options.network_title, "method": method.name, "method_title": method.title,
         "prunes": method.prunes, "dataset": values["dataset"], "dataset_title": dataset.name,
         "random_labels": values["random_labels"], "validation": values["validation"],
-        "start": source.name if source else "random", "start_title": source.title if source else "random",
-        "start_recipe": source and source.recipe, "teacher_recipe": teacher and results.recipe(teacher.run.summary),
-        "seed": values["seed"], "epochs": values["epochs"], "flags": flags,
+        "start": began[0], "start_title": began[1], "start_recipe": began[2],
+        "teacher_recipe": teacher and results.recipe(teacher.run.summary), "seed": values["seed"],
+        "epochs": values["epochs"], "flags": flags,
         "flags_shown": shown, **tables.summarize(history, trainer.count_layers(), test, final_train),
         **method.row(trainer.net), **_of_texts(values, trainer, history, valid, test),
         "structure": _structure(layers, pruned), "git_commit": run.config["git_commit"]}

@@ -39,7 +39,7 @@ function grouped(rows) {
         .join(", ");
       for (const key of ["error", "train_error", "sparsity", "compression"])
         [group[key], group.deviations[key]] = statistics(own.map(row => row[key]));
-      const gone = own.filter(row => row.compression === null && row.sparsity === 100).length;
+      const gone = own.filter(isGone).length;
       if (gone) {
         group.gone = `all pruned${gone < own.length ? ` in ${gone} of ${own.length}` : ""}`;
         group.compression = group.deviations.compression = null;
@@ -127,9 +127,7 @@ const COLUMNS = [
     title: "Compression",
     kind: "number",
     number: true,
-    text: row =>
-      row.gone ??
-      (row.compression === null && row.sparsity === 100 ? "all pruned" : spread(row, "compression", compression))
+    text: row => row.gone ?? (isGone(row) ? "all pruned" : spread(row, "compression", compression))
   },
   {key: "started", title: "Started", kind: "least whole", text: row => (row.started ?? "").slice(0, 10)}
 ];

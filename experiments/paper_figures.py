@@ -13,6 +13,7 @@ All but the first are drawn from the runs under results/. What is missing there 
 """
 
 import glob
+import itertools
 import json
 import os
 from collections import defaultdict
@@ -155,6 +156,8 @@ def draw_noises(folder):
 def draw_vgg_like(folder):
     groups = [group for group in results.collect(folder) if group.network == "vgg-like" and not group.random_labels
               and not group.validation]
+    kinds = sorted({(-group.epochs, group.dataset_title) for group in groups})
+    markers = dict(zip(kinds, itertools.cycle("*PXDvs")))   # Longest runs first.
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     drawn = []
@@ -174,8 +177,9 @@ def draw_vgg_like(folder):
                         if not values:
                             continue
                         label = f"{group.method_title}, here: {group.dataset_title}, {group.epochs} epochs"
-                        panels[row, column].plot(group.k, np.mean(values), "*", markersize=14, color=f"C{number}",
-                                                 label=label)
+                        marker = markers[-group.epochs, group.dataset_title]
+                        panels[row, column].plot(group.k, np.mean(values), marker, color=f"C{number}", label=label,
+                                                 markersize=14 if marker == "*" else 9)
                         drawn.append(group)
         panels[0, column].set(title=title, ylabel="test error, %")
         panels[1, column].set(xlabel="width k", ylabel="compression", yscale="log", xticks=(0.25, 0.5, 1, 1.5))

@@ -156,8 +156,9 @@ def draw_noises(folder):
 def draw_vgg_like(folder):
     groups = [group for group in results.collect(folder) if group.network == "vgg-like" and not group.random_labels
               and not group.validation]
-    kinds = sorted({(-group.epochs, group.dataset_title) for group in groups})
-    markers = dict(zip(kinds, itertools.cycle("*PXDvs")))   # Longest runs first.
+    # Longest runs first.
+    kinds = sorted({(group.epochs, group.dataset_title) for group in groups}, key=lambda kind: (-kind[0], kind[1]))
+    markers = dict(zip(kinds, itertools.cycle("*PXDvs")))
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
     drawn = []
@@ -177,7 +178,7 @@ def draw_vgg_like(folder):
                         if not values:
                             continue
                         label = f"{group.method_title}, here: {group.dataset_title}, {group.epochs} epochs"
-                        marker = markers[-group.epochs, group.dataset_title]
+                        marker = markers[group.epochs, group.dataset_title]
                         panels[row, column].plot(group.k, np.mean(values), marker, color=f"C{number}", label=label,
                                                  markersize=14 if marker == "*" else 9)
                         drawn.append(group)

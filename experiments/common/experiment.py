@@ -1,6 +1,7 @@
 """What every experiment does: loads the data, builds the network, trains it, and leaves the results."""
 
 import os
+from collections import namedtuple
 from dataclasses import replace
 
 import nets  # noqa: F401  prepares Theano
@@ -17,6 +18,8 @@ from utils.errors import UserError, advising
 from utils.pictures import Snapshots
 
 __all__ = ["run_script", "run"]
+
+_Began = namedtuple("_Began", "name title recipe")     # Of the weights, kept when they themselves are not.
 
 
 def run_script(experiment, description, after_epoch=None, after_run=None):
@@ -129,10 +132,10 @@ def _train(options, dataset, start, after_epoch=None):
     if values["augment"]:
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
-    began, remark = ("random", "random", None), None
+    began, remark = _Began("random", "random", None), None
     if start:
         source = warm_start.Weights(start, method.starts_from)
-        began = source.name, source.title, source.recipe
+        began = _Began(source.name, source.title, source.recipe)
         # A run that goes on has its weights in its checkpoint.
         if not (options.resume and runs.has_checkpoint(options.folder)):
             missing = source.copy_to(net)
@@ -171,7 +174,7 @@ def _open(options, dataset, began):
     """The run's folder."""
     settings = options.sections()
     settings["dataset"].update(title=dataset.name, fingerprint=dataset.fingerprint)
-    settings["start"].update(name=began[0], title=began[1])
+    settings["start"].update(name=began.name, title=began.title)
     return runs.Run(options.folder, {"settings": settings, "environment": theano_setup.describe(), **runs.provenance()},
                     options.resume, options.defaults(), options.resume_hint)
 
@@ -222,7 +225,7 @@ def _finish(options, run, trainer, dataset, history, completed, began, teacher):
         "network_title": options.network_title, "method": method.name, "method_title": method.title,
         "prunes": method.prunes, "dataset": values["dataset"], "dataset_title": dataset.name,
         "random_labels": values["random_labels"], "validation": values["validation"],
-        "start": began[0], "start_title": began[1], "start_recipe": began[2],
+        "start": began.name, "start_title": began.title, "start_recipe": began.recipe,
         "teacher_recipe": teacher and results.recipe(teacher.run.summary), "seed": values["seed"],
         "epochs": values["epochs"], "flags": flags,
         "flags_shown": shown, **tables.summarize(history, trainer.count_layers(), test, final_train),

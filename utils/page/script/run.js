@@ -166,10 +166,7 @@ function runView(id) {
         measure && tile(`Test, ${measure[1]}`, column(detail, `test_${measure[0]}`).at(-1).toFixed(3)),
         tile("Train error", row.train_error === null ? "" : `${percent(row.train_error)} %`),
         tile("Sparsity", row.prunes && row.sparsity !== null ? `${percent(row.sparsity)} %` : ""),
-        tile(
-          "Compression",
-          !row.prunes ? "" : row.compression === null ? "all pruned" : compression(row.compression)
-        ),
+        tile("Compression", row.prunes ? factorText(row.compression) : ""),
         tile("Epochs", row.status === "finished" ? String(row.epochs) : `${last ?? 0} of ${row.epochs}`),
         tile("Time", duration(row.seconds))
       ].filter(Boolean)

@@ -82,7 +82,7 @@ def measure(network, k, method, without, steps, init_from):
     with left_out.get(without) or kernels.plain(without):
         net = NETWORKS[network].build(method, k=k if network == "vgg-like" else 1.0)
         if init_from:
-            warm_start.Weights(init_from).copy_to(net)
+            warm_start.Weights.read(init_from).copy_to(net)
         trainer = Trainer(net, method, num_examples=peers.NUM_EXAMPLES)
     weights = [1.0] * len(trainer.terms)
     trainer.train_epoch([(images, labels)], peers.RATE, weights)

@@ -58,7 +58,7 @@ def main():
     if args.export:
         # In the original's parameterization, whatever the run's is.
         net = run.build(methods.make("sparse-vd") if run.summary["method"] == "sparse-vd" else run.method())
-        warm_start.Weights(args.run).copy_to(net)
+        warm_start.Weights.read(args.run).copy_to(net)
         original_format.write_weights(args.export, [param.get_value() for param in named_params(net).values()])
         print(f"\nThe run's weights in the original's format: {args.export}")
 
@@ -110,7 +110,7 @@ def evaluate(path, run, args):
     if run.summary["network"] == "vgg-like" and not method.prunes:
         keywords["rectified_twice"] = True
     net = run.build(method, dataset, **keywords)
-    warm_start.Weights(path).copy_to(net)
+    warm_start.Weights.read(path).copy_to(net)
     predictor = Predictor(net)
     return predictor.evaluate(dataset.test).error_percent, predictor.count_layers()
 

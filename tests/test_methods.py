@@ -85,7 +85,7 @@ def start(net, method, seed):
             if name.endswith(".W"):
                 values[name] *= rng.uniform(size=values[name].shape) < 0.5
         files.write_arrays(os.path.join(folder, method.starts_from), values)
-        method.start(net, Weights(folder, method.starts_from).copy_to(net), set())
+        method.start(net, Weights.read(folder, method.starts_from).copy_to(net), set())
 
 
 def train(trainer, generator, data, run):
@@ -189,7 +189,7 @@ def test_it_starts_from_a_dense_networks_weights(trained, data, tmp_path):
     file = trained.trainer.method.starts_from
     files.write_arrays(tmp_path / file, values)
     net = network(trained.trainer.method)
-    missing = Weights(str(tmp_path), file).copy_to(net)
+    missing = Weights.read(str(tmp_path), file).copy_to(net)
     assert missing == list(named_params(net, training_only=True))
     assert isinstance(trained.trainer.method.start(net, missing, set()), str)
     for name, value in values.items():
@@ -279,7 +279,7 @@ def test_weights_of_the_other_parameterization_are_converted(tmp_path):
         files.write_arrays(tmp_path / "weights.npz", {name: param.get_value() for name, param
                                                       in named_params(nets[kind]).items()})
         target = network(methods.make("sparse-vd", parameterization=other))
-        assert Weights(str(tmp_path)).copy_to(target) == []
+        assert Weights.read(str(tmp_path)).copy_to(target) == []
         for mine, theirs in zip(get_all_layers(nets[kind]), get_all_layers(target)):
             if hasattr(mine, "get_log_sigma2"):
                 np.testing.assert_allclose(theirs.get_log_sigma2(), mine.get_log_sigma2(), rtol=1e-5)
@@ -347,7 +347,7 @@ def test_any_methods_pruned_weights_can_be_tuned(trained, data, finetuning):
     tuned, at_first = finetuning
     tuned.set_state(at_first, "the start")
     method = tuned.method
-    method.start(tuned.net, Weights(str(trained.folder), method.starts_from).copy_to(tuned.net), set())
+    method.start(tuned.net, Weights.read(str(trained.folder), method.starts_from).copy_to(tuned.net), set())
     assert tuned.evaluate(data.test) == error
     before = tuned.pruned_weights()
     before = {name: array.copy() for name, array in before.items()}

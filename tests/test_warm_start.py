@@ -63,7 +63,7 @@ def original_file(trained, tmp_path):
 @pytest.mark.parametrize("place", ["folder", "file", "original"])
 def test_the_warm_started_net_predicts_as_the_dense_one(trained, folder, original_file, rng, place):
     images = rng.normal(size=(5, 1, 6, 6)).astype("float32")
-    source = Weights(str({"folder": folder, "file": folder / "weights.npz", "original": original_file}[place]))
+    source = Weights.read(str({"folder": folder, "file": folder / "weights.npz", "original": original_file}[place]))
     assert source.title == ("original's file" if place == "original" else "Binary dropout")
     net = network(methods.make("sparse-vd", log_sigma2=-10.0))
     before = predictions(net, images)
@@ -82,7 +82,7 @@ def test_weights_below_the_noise_are_pruned_at_once(trained, folder, rng):
     weights["dense1.W"][small] = 0.001
     files.write_arrays(folder / "weights.npz", weights)
     net = network(methods.make("sparse-vd", log_sigma2=-10.0))
-    Weights(str(folder)).copy_to(net)
+    Weights.read(str(folder)).copy_to(net)
     named_params(trained)["dense1.W"].set_value(np.where(small, 0, weights["dense1.W"]).astype("float32"))
     images = rng.normal(size=(5, 1, 6, 6)).astype("float32")
     np.testing.assert_allclose(predictions(net, images), predictions(trained, images), rtol=1e-6)
@@ -93,11 +93,11 @@ def test_a_sparse_vd_run_brings_its_log_sigma2(trained, tmp_path, rng):
     files.write_arrays(tmp_path / "weights.npz", {name: param.get_value() for name, param
                                                   in named_params(first).items()})
     second = network(methods.make("sparse-vd", log_sigma2=-10.0))
-    assert Weights(str(tmp_path)).copy_to(second) == []
+    assert Weights.read(str(tmp_path)).copy_to(second) == []
     for name, param in named_params(second).items():
         np.testing.assert_array_equal(param.get_value(), named_params(first)[name].get_value())
     with pytest.raises(UserError, match="weights_pruned.npz"):
-        Weights(str(tmp_path)).copy_to(trained)
+        Weights.read(str(tmp_path)).copy_to(trained)
 
 
 def change_rename(arrays):
@@ -125,24 +125,24 @@ def test_weights_of_another_network_are_refused_by_the_layers_name(folder, chang
     net = network(methods.make("sparse-vd"))
     before = {key: param.get_value() for key, param in named_params(net).items()}
     with pytest.raises(UserError, match=f"{path} is of another network: {name}"):
-        Weights(str(folder)).copy_to(net)
+        Weights.read(str(folder)).copy_to(net)
     for key, param in named_params(net).items():
         np.testing.assert_array_equal(param.get_value(), before[key])
 
 
 def test_an_original_file_of_another_network_is_refused(original_file):
     with pytest.raises(UserError, match="dense1.W is 48x4 there and 48x5 here"):
-        Weights(str(original_file)).copy_to(network(methods.make("sparse-vd"), units=5))
+        Weights.read(str(original_file)).copy_to(network(methods.make("sparse-vd"), units=5))
     values = np.load(original_file, allow_pickle=True)
     np.save(original_file, values[:-1])
     with pytest.raises(UserError, match="holds 9 arrays, this network 13 \\(10 without what only training needs\\)"):
-        Weights(str(original_file)).copy_to(network(methods.make("sparse-vd")))
+        Weights.read(str(original_file)).copy_to(network(methods.make("sparse-vd")))
 
 
 def test_what_is_not_there_is_named(tmp_path):
     for name, text in (("", "holds no weights.npz"), ("w.npz", "w.npz"), ("w.npy", "w.npy")):
         with pytest.raises(UserError, match=text):
-            Weights(str(tmp_path / name))
+            Weights.read(str(tmp_path / name))
 
 
 def test_an_original_files_log_sigma2_is_not_taken_for_a_mask(tmp_path):
@@ -153,9 +153,9 @@ def test_an_original_files_log_sigma2_is_not_taken_for_a_mask(tmp_path):
     masked = network(methods.make("magnitude"))
     assert len(named_params(masked)) == len(values)
     with pytest.raises(UserError, match="holds 13 arrays, this network 13 \\(10 without"):
-        Weights(str(tmp_path / "w.npy")).copy_to(masked)
+        Weights.read(str(tmp_path / "w.npy")).copy_to(masked)
 
 
 def test_a_run_without_the_file_that_a_method_starts_from_is_named(folder):
     with pytest.raises(UserError, match="holds no weights_pruned.npz"):
-        Weights(str(folder), "weights_pruned.npz")
+        Weights.read(str(folder), "weights_pruned.npz")

@@ -134,7 +134,7 @@ def _train(options, dataset, start, after_epoch=None):
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = _Began("random", "random", None), None
     if start:
-        source = warm_start.Weights(start, method.starts_from)
+        source = warm_start.Weights.read(start, method.starts_from)
         began = _Began(source.name, source.title, source.recipe)
         # A run that goes on has its weights in its checkpoint.
         if not (options.resume and runs.has_checkpoint(options.folder)):

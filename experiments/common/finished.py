@@ -135,7 +135,7 @@ class FinishedRun:
         from nets.training import warm_start
         method = self.method(**changed)
         net = self.build(method, dataset)
-        warm_start.Weights(self.folder).copy_to(net)
+        warm_start.Weights.read(self.folder).copy_to(net)
         return method, net
 
     def exported(self, data_dir=None, classes=()):

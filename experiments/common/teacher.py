@@ -46,7 +46,7 @@ class Teacher:
         self.run = FinishedRun(folder)
         self.title = f"{self.run.title}, {self.run.summary['method_title']}"
         self.lesson = Distillation(temperature, weight)
-        self._weights = Weights(folder, "weights_pruned.npz")
+        self._weights = Weights.read(folder, "weights_pruned.npz")
 
     def require_same(self, dataset):
         """`UserError` if the teacher learned from other images or labels."""

@@ -12,55 +12,54 @@ __all__ = ["Weights"]
 
 
 class Weights:
-    """Weights on disk.
+    """Weights to start from.
 
     Parameters
     ----------
     path : str
-        the folder of a finished run, an npz file of one, or a `.npy` file of the original repository
-    file : str
-        which one of a run's folder
-
-    Attributes
-    ----------
+        what errors call them: where they lie
+    arrays : dict of str to ndarray, or list of ndarray
+        by the names of the network's parameters; a list in the order of the original's files
     name, title : str
         what they are the weights of: a method, or "original", "original's file", or "file", "weights on disk"
     recipe : dict or None
         how a run was trained, see :func:`utils.results.recipe`
-
-    Raises
-    ------
-    UserError
-        if there are none, or the file is damaged.
     """
 
-    def __init__(self, path, file="weights.npz"):
+    def __init__(self, path, arrays, name="file", title="weights on disk", recipe=None):
         self.path = path
-        self.name, self.title, self.recipe = "file", "weights on disk", None
+        self.name, self.title, self.recipe = name, title, recipe
+        self._arrays = arrays
+
+    @classmethod
+    def read(cls, path, file="weights.npz"):
+        """Weights on disk.
+
+        Parameters
+        ----------
+        path : str
+            the folder of a finished run, an npz file of one, or a `.npy` file of the original repository
+        file : str
+            which one of a run's folder
+
+        Raises
+        ------
+        UserError
+            if there are none, or the file is damaged.
+        """
         if path.endswith(".npy"):
-            self._arrays = original_format.read_weights(path)
-            self.name, self.title = "original", "original's file"
-            return
-        folder = path if os.path.isdir(path) else os.path.dirname(path)
-        if os.path.isdir(path):
-            self.path = os.path.join(path, file)
-            if not os.path.exists(self.path):
-                raise UserError(f"{path} holds no {file}: " + (
-                    "it is finished, but its weights were not kept (as in results/); train it again"
-                    if runs.is_finished(path) else "it is the folder of no finished run"))
-        self._arrays = files.read_arrays(self.path)
-        if runs.is_finished(folder):
-            summary = results.read_summary(folder)
-            self.name, self.title = summary["method"], summary["method_title"]
-            self.recipe = results.recipe(summary)
+            return cls(path, original_format.read_weights(path), "original", "original's file")
+        folder, path = (path, _within(path, file)) if os.path.isdir(path) else (os.path.dirname(path), path)
+        arrays = files.read_arrays(path)
+        if not runs.is_finished(folder):
+            return cls(path, arrays)
+        summary = results.read_summary(folder)
+        return cls(path, arrays, summary["method"], summary["method_title"], results.recipe(summary))
 
     @classmethod
     def of(cls, net, name):
         """A network's weights as they are, which errors call `name`."""
-        found = cls.__new__(cls)
-        found.path, found.name, found.title, found.recipe = name, "file", "weights", None
-        found._arrays = {name: param.get_value() for name, param in named_params(net).items()}
-        return found
+        return cls(name, {key: param.get_value() for key, param in named_params(net).items()}, title="weights")
 
     def copy_to(self, net):
         """Gives the network's parameters their values. What only training needs, such as log sigma^2, may be missing.
@@ -121,6 +120,16 @@ class Weights:
                 return dict(zip(candidates, self._arrays))
         raise UserError(f"{self.path} is of another network: it holds {len(self._arrays)} arrays, this network "
                         f"{len(params)} ({len(without)} without what only training needs)")
+
+
+def _within(folder, file):
+    """The path of a file in a run's folder; `UserError` if it is not there."""
+    path = os.path.join(folder, file)
+    if not os.path.exists(path):
+        raise UserError(f"{folder} holds no {file}: " + (
+            "it is finished, but its weights were not kept (as in results/); train it again"
+            if runs.is_finished(folder) else "it is the folder of no finished run"))
+    return path
 
 
 def _converted(arrays, params):

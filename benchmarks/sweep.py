@@ -22,7 +22,8 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from experiments.common import sweep  # noqa: E402
+from experiments.common import cluster, sweep  # noqa: E402
+from experiments.common.jobs import Job  # noqa: E402
 from utils import files  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -86,11 +87,11 @@ def main():
             (runs if args.what == "runs" else kills)(args, Processes(folder, threads), one_by_one(args, folder))
 
 
-class Short(sweep.Sweep):
-    """Tasks that do nothing, and come back as finished."""
+class Idle(cluster.Workers):
+    """Their tasks do nothing, and come back as finished."""
 
-    def _submit(self, address, name, *arguments):
-        return self._client.submit(_nothing, name, key=name, workers=[address], allow_other_workers=False, pure=False)
+    def submit(self, address, name, *arguments):
+        return self.client.submit(_nothing, name, key=name, workers=[address], allow_other_workers=False, pure=False)
 
 
 def _nothing(name):
@@ -101,9 +102,10 @@ _nothing.__module__ = "__main__"
 
 
 def tasks(args, processes):
-    jobs = [sweep.Job(f"task-{number}", ["x"], "digits-8x8", None, 1, None) for number in range(args.number)]
+    jobs = [Job(f"task-{number}", ["x"], "digits-8x8", None, 1, None) for number in range(args.number)]
     with processes:
-        run = Short(jobs, os.path.join(processes.folder, "out"), sweep.Cluster(processes.address, 1, 1, {}))
+        cluster.Workers = Idle
+        run = sweep.Sweep(jobs, os.path.join(processes.folder, "out"), cluster.Cluster(processes.address, 1, 1, {}))
         run._display.line = lambda text: None
         began = time.perf_counter()
         run.run()
@@ -156,10 +158,11 @@ class Timed(sweep.Sweep):
 
 def runs(args, processes, plain):
     command = [os.path.join("experiments", f"{SCRIPT}.py"), *flags(args)]
-    jobs = [sweep.Job(f"run-seed={seed}", [*command, "--seed", str(seed)], "digits", None, args.epochs, None)
+    jobs = [Job(f"run-seed={seed}", [*command, "--seed", str(seed)], "digits", None, args.epochs, None)
             for seed in range(1, args.number + 1)]
     with processes:
-        run = Timed(jobs, os.path.join(processes.folder, "out"), sweep.Cluster(processes.address, 1, 1, {}), send=True)
+        where = cluster.Cluster(processes.address, 1, 1, {})
+        run = Timed(jobs, os.path.join(processes.folder, "out"), where, send=True)
         began = time.perf_counter()
         run.run()
         took = time.perf_counter() - began

@@ -15,7 +15,7 @@ import _setup  # noqa: F401  must come first
 
 from tabulate import tabulate
 
-from experiments.common import reproduction, status, sweep
+from experiments.common import cluster, reproduction, status
 from utils import published, results, tables
 
 MOST_LAYERS = 6     # whose sparsities find room in a row
@@ -51,7 +51,7 @@ def parser():
                                             f"{reproduction.QUICK_FOLDER})")
     add("--run", action="store_true", help="first train what is missing")
     add("--quick", action="store_true", help="a rough version, of a few epochs each")
-    sweep.add_flags(parser)
+    cluster.add_flags(parser)
     add("--data-dir", metavar="FOLDER", help="where data sets lie and are downloaded to")
     add("--variant", metavar="TEXT", help="what to call CIFAR's files if they are not the official ones")
     return parser

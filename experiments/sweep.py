@@ -20,7 +20,7 @@ import _setup  # noqa: F401  must come first: prepares Theano
 
 from tabulate import tabulate
 
-from experiments.common import cli, status, sweep
+from experiments.common import cli, cluster, jobs, status, sweep
 from utils import results, runs, tables
 from utils.errors import UserError
 
@@ -33,18 +33,18 @@ LONGEST_NAME = 200
 def main():
     args, fixed = parsed(sys.argv[1:])
     settings = list(combinations(args.grid))
-    jobs = [job(args, setting, fixed) for setting in settings]
+    planned = [job(args, setting, fixed) for setting in settings]
     known = seconds_of_epochs(("results", args.output))
-    jobs = [one._replace(epoch_seconds=known.get(kind)) for one, kind in jobs]
+    planned = [one._replace(epoch_seconds=known.get(kind)) for one, kind in planned]
     if args.plan:
-        todo = sweep.missing(jobs, args.output)
-        print(sweep.plan(todo, sweep.cluster(args)) if todo else "Nothing is missing.")
+        todo = jobs.missing(planned, args.output)
+        print(jobs.plan(todo, cluster.from_flags(args)) if todo else "Nothing is missing.")
         return
     try:
-        sweep.train(jobs, args.output, args)
+        sweep.train(planned, args.output, args)
     finally:
         finished = [(setting, results.read_summary(os.path.join(args.output, one.name)))
-                    for setting, one in zip(settings, jobs) if runs.is_finished(os.path.join(args.output, one.name))]
+                    for setting, one in zip(settings, planned) if runs.is_finished(os.path.join(args.output, one.name))]
         groups = grouped(settings, finished)
         if finished:
             print(table(groups))
@@ -66,7 +66,7 @@ def parsed(arguments):
     add("--best", action="store_true",
         help="name the setting of the least error (of language models, bits or perplexity) on validation data, mean "
              "over seeds; of images, needs --validation N behind --")
-    sweep.add_flags(parser)
+    cluster.add_flags(parser)
     add("--data-dir", metavar="FOLDER", help="where data sets lie, here and on workers (default: $SPARSEVD_DATA of "
                                              "each, or data/downloads)")
     args = parser.parse_args(arguments[:end])
@@ -120,7 +120,7 @@ def job(args, setting, fixed):
     # Workers have other working folders; the last of two flags counts.
     paths = {flag: os.path.abspath(given[flag.replace("-", "_")]) for flag in PATHS if given[flag.replace("-", "_")]}
     command += [word for flag, path in paths.items() for word in (f"--{flag}", path)]
-    return (sweep.Job(name, command, given["dataset"], given["variant"], given["epochs"], None,
+    return (jobs.Job(name, command, given["dataset"], given["variant"], given["epochs"], None,
                       tuple(given["pretrain"] or ()), tuple(paths.values())),
             (given["network"], given["k"], options.method.name, given["dataset"]))
 

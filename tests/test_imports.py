@@ -48,7 +48,8 @@ def test_imports_go_downwards(path):
                                   "utils/export/picture.py", "utils/export/torch_state.py",
                                   "experiments/paper_tables.py", "experiments/results_page.py",
                                   "experiments/data_sets.py",
-                                  "experiments/common/sweep.py", "experiments/common/worker.py"])
+                                  "experiments/common/sweep.py", "experiments/common/cluster.py",
+                                  "experiments/common/worker.py", "experiments/common/jobs.py"])
 def test_tables_of_finished_runs_and_data_need_no_theano(path):
     """Not in their own imports, nor in those of the modules that they import."""
     waiting, seen = [path], set()

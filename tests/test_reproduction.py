@@ -9,16 +9,16 @@ from utils.errors import UserError
 
 
 @pytest.fixture
-def jobs(monkeypatch):
+def paper_runs(monkeypatch):
     """Two runs that need no download, and one of another table."""
     monkeypatch.chdir(ROOT)
-    job = reproduction.Job("a-seed1", "lenet", "logistic_regression", "digits-8x8", ("--seed", "3"), 200, 1, 1)
-    monkeypatch.setattr(reproduction, "JOBS", (
-        job, job._replace(name="b-seed1", flags=("--learning-rate", "0")),
-        job._replace(name="c-seed1", table="vgg-like"), job._replace(name="d-seed1", quick_epochs=None)))
+    run = reproduction.PaperRun("a-seed1", "lenet", "logistic_regression", "digits-8x8", ("--seed", "3"), 200, 1, 1)
+    monkeypatch.setattr(reproduction, "PAPER_RUNS", (
+        run, run._replace(name="b-seed1", flags=("--learning-rate", "0")),
+        run._replace(name="c-seed1", table="vgg-like"), run._replace(name="d-seed1", quick_epochs=None)))
 
 
-def test_missing_runs_are_planned_and_trained_and_failures_named(jobs, tmp_path, capfd):
+def test_missing_runs_are_planned_and_trained_and_failures_named(paper_runs, tmp_path, capfd):
     (tmp_path / "done").mkdir()
     args = Namespace(jobs=2, cores_per_run=None, scheduler=None, resources=(), keep=300, send_files=False,
                      no_weights=False, data_dir=None, variant=None)
@@ -47,6 +47,6 @@ def test_cifars_variant_is_cifars():
 
 
 def test_every_run_has_a_folder_of_its_own_and_every_table_a_quick_run_but_vgg_like():
-    assert len({job.name for job in reproduction.JOBS}) == len(reproduction.JOBS)
-    assert {job.table for job in reproduction.JOBS if job.quick_epochs} == {"lenet", "random-labels",
-                                                                            "logistic-regression"}
+    assert len({run.name for run in reproduction.PAPER_RUNS}) == len(reproduction.PAPER_RUNS)
+    assert {run.table for run in reproduction.PAPER_RUNS if run.quick_epochs} == {"lenet", "random-labels",
+                                                                                  "logistic-regression"}

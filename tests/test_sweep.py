@@ -20,7 +20,7 @@ import pytest
 import samples
 import scripts
 from conftest import ROOT
-from experiments.common import sweep, worker
+from experiments.common import cluster, jobs, sweep, worker
 from utils import files, theano_setup
 from utils.errors import UserError
 
@@ -80,13 +80,13 @@ def stand_in(tmp_path):
     program.write_text(STAND_IN)
     ledger.touch()
 
-    def jobs(seeds, epochs):
-        return [sweep.Job(f"run-seed={seed}", [str(program), "--ledger", str(ledger), "--seed", str(seed), "--epochs",
-                                               str(epochs)], "digits-8x8", None, epochs, None) for seed in seeds]
-    jobs.notes = lambda: ledger.read_text().splitlines()
-    jobs.total = lambda name: json.loads((tmp_path / "out" / name / "summary.json").read_text())["total"]
-    jobs.out = str(tmp_path / "out")
-    return jobs
+    def made(seeds, epochs):
+        return [jobs.Job(f"run-seed={seed}", [str(program), "--ledger", str(ledger), "--seed", str(seed), "--epochs",
+                                              str(epochs)], "digits-8x8", None, epochs, None) for seed in seeds]
+    made.notes = lambda: ledger.read_text().splitlines()
+    made.total = lambda name: json.loads((tmp_path / "out" / name / "summary.json").read_text())["total"]
+    made.out = str(tmp_path / "out")
+    return made
 
 
 def arguments(**values):
@@ -162,7 +162,7 @@ def run_sweep(tmp_path, monkeypatch, capfd):
     """Runs experiments/sweep.py here, in an empty folder: run_sweep(*flags) -> status, output, errors."""
     monkeypatch.syspath_prepend(os.path.join(ROOT, "experiments"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweep, "PATIENCE", 1)
+    monkeypatch.setattr(cluster, "PATIENCE", 1)
     from experiments import sweep as program
     from experiments.common import status
 
@@ -229,11 +229,11 @@ def test_bad_input_is_one_line_before_anything_is_run(run_sweep, tmp_path, flags
 
 
 def test_estimates_go_by_the_longest_run_and_by_all():
-    where = sweep.Cluster(None, 2, 1, {})
-    jobs = [sweep.Job(str(number), ["x"], "digits", None, 100, seconds) for number, seconds in enumerate((36, 1, 1))]
-    assert "3 runs, 2 at a time: about 61 min." in sweep.plan(jobs, where)
-    assert "no finished run says yet" in sweep.plan([jobs[0], jobs[1]._replace(epoch_seconds=None)], where)
-    remote = sweep.plan(jobs, where._replace(scheduler="tcp://host:1"))
+    where = cluster.Cluster(None, 2, 1, {})
+    three = [jobs.Job(str(number), ["x"], "digits", None, 100, seconds) for number, seconds in enumerate((36, 1, 1))]
+    assert "3 runs, 2 at a time: about 61 min." in jobs.plan(three, where)
+    assert "no finished run says yet" in jobs.plan([three[0], three[1]._replace(epoch_seconds=None)], where)
+    remote = jobs.plan(three, where._replace(scheduler="tcp://host:1"))
     assert "by tcp://host:1: about 66 min of one core" in remote
 
 
@@ -241,14 +241,14 @@ def test_a_worker_has_room_by_cores_and_resources():
     info = {"nthreads": 8, "resources": {"GPU": 2.0}}
     for cores, resources, slots in ((1, {}, 8), (3, {}, 2), (16, {}, 0), (1, {"GPU": 1}, 2), (8, {"GPU": 1}, 1),
                                     (1, {"TPU": 1}, 0)):
-        assert sweep.Cluster("x", 1, cores, resources).slots(info) == slots
+        assert cluster.Cluster("x", 1, cores, resources).slots(info) == slots
 
 
 # Files
 
 
 def test_a_runs_folders_are_its_own_and_those_of_its_pretraining():
-    job = sweep.Job("a", ["x.py"], "digits", None, 1, None, ("dense", "pruning"))
+    job = jobs.Job("a", ["x.py"], "digits", None, 1, None, ("dense", "pruning"))
     assert job.folders == ["a", "a-dense", "a-dense-pruning"] and job._replace(pretrain=()).folders == ["a"]
 
 
@@ -338,15 +338,15 @@ def test_runs_side_by_side_have_compiled_modules_of_their_own_unless_the_user_sa
 
 
 def test_what_is_finished_stays_what_fails_is_named_and_the_others_go_on(stand_in, capsys):
-    jobs = stand_in((1, 13, 2), 4)
+    three = stand_in((1, 13, 2), 4)
     with pytest.raises(UserError, match=r"^1 of 3 runs failed, with the lines above: run-seed=13;"):
-        sweep.train(jobs, stand_in.out, arguments())
+        sweep.train(three, stand_in.out, arguments())
     assert re.search(r"^run-seed=13: failed after \d s: the loss became NaN$", capsys.readouterr().out, re.M)
     assert (stand_in.total("run-seed=1"), stand_in.total("run-seed=2")) == (10, 20)
     with open(os.path.join(stand_in.out, "run-seed=1", "config.json")) as file:
         assert json.load(file)["threads"] == "1"
     with pytest.raises(UserError, match="1 of 1 runs failed"):
-        sweep.train(jobs, stand_in.out, arguments())
+        sweep.train(three, stand_in.out, arguments())
     assert [note for note in stand_in.notes() if "starts" in note][3:] == ["13 starts after 2"]
 
 
@@ -358,10 +358,10 @@ def test_two_sweeps_in_a_folder_are_refused(stand_in):
 def client(stand_in, seeds, epochs, **values):
     """A client in a process of its own."""
     code = ("import sys, json; sys.path.insert(0, sys.argv[1]); from argparse import Namespace\n"
-            "from experiments.common import status, sweep\n"
-            "sweep.PATIENCE = sweep.LOOK = 1\n"
-            "jobs = [sweep.Job(*job) for job in json.loads(sys.argv[2])]\n"
-            "status.main(lambda: sweep.train(jobs, sys.argv[3], Namespace(**json.loads(sys.argv[4]))))")
+            "from experiments.common import cluster, jobs, status, sweep\n"
+            "cluster.PATIENCE = sweep.LOOK = 1\n"
+            "todo = [jobs.Job(*job) for job in json.loads(sys.argv[2])]\n"
+            "status.main(lambda: sweep.train(todo, sys.argv[3], Namespace(**json.loads(sys.argv[4]))))")
     return subprocess.Popen([sys.executable, "-c", code, ROOT, json.dumps(stand_in(seeds, epochs)), stand_in.out,
                              json.dumps(vars(arguments(**values)))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             text=True, start_new_session=True)

@@ -4,55 +4,56 @@ import os
 from collections import namedtuple
 
 from experiments.common import sweep
+from experiments.common.jobs import Job
 
-__all__ = ["Job", "JOBS", "QUICK_FOLDER", "jobs", "run"]
+__all__ = ["PaperRun", "PAPER_RUNS", "QUICK_FOLDER", "jobs", "run"]
 
 QUICK_FOLDER = os.path.join("results", "quick")
 
 #: A run: its folder's name, the table it is for, script and flags; the epochs of the full and of the quick version
 #: (None where there is no quick one), and the seconds of an epoch on one core of an x86-64 processor, roughly.
-Job = namedtuple("Job", "name table script dataset flags epochs quick_epochs epoch_seconds")
+PaperRun = namedtuple("PaperRun", "name table script dataset flags epochs quick_epochs epoch_seconds")
 
 
 def _lenets():
     # The dense LeNet-5-Caffe is at its best long before epoch 200.
     for script, dense_epochs, seeds, seconds, quick in (("lenet_300_100", 200, (1, 2, 3), 4, 10),
                                                         ("lenet5_caffe", 60, (1,), 24, 5)):
-        yield Job(f"{script}-mnist-dense-seed1", "lenet", script, "mnist", ("--method", "dense"), dense_epochs, quick,
-                  seconds / 2)
+        yield PaperRun(f"{script}-mnist-dense-seed1", "lenet", script, "mnist", ("--method", "dense"), dense_epochs,
+                       quick, seconds / 2)
         for seed in seeds:
-            yield Job(f"{script}-mnist-seed{seed}", "lenet", script, "mnist", ("--seed", str(seed)), 200,
-                      quick if seed == 1 else None, seconds)
-    yield Job("lenet5_caffe-mnist-from-dense-seed1", "lenet", "lenet5_caffe", "mnist", ("--pretrain", "dense"), 200,
-              None, 36)
+            yield PaperRun(f"{script}-mnist-seed{seed}", "lenet", script, "mnist", ("--seed", str(seed)), 200,
+                           quick if seed == 1 else None, seconds)
+    yield PaperRun("lenet5_caffe-mnist-from-dense-seed1", "lenet", "lenet5_caffe", "mnist", ("--pretrain", "dense"),
+                   200, None, 36)
 
 
 def _vgg_like():
     for dataset in ("cifar10", "cifar100-coarse"):
         for k in (0.25, 0.5, 1, 1.5):
-            yield Job(f"vgg_like-{dataset}-k{k:g}-seed1", "vgg-like", "vgg_like", dataset,
-                      ("--k", f"{k:g}", "--pretrain", "binary-dropout"), 200, None, 220 * (k / 0.25) ** 2)
+            yield PaperRun(f"vgg_like-{dataset}-k{k:g}-seed1", "vgg-like", "vgg_like", dataset,
+                           ("--k", f"{k:g}", "--pretrain", "binary-dropout"), 200, None, 220 * (k / 0.25) ** 2)
 
 
 def _random_labels():
-    yield Job("random_labels-mnist-seed1", "random-labels", "random_labels", "mnist", (), 200, 20, 4)
-    yield Job("random_labels-mnist-binary-dropout-seed1", "random-labels", "random_labels", "mnist",
-              ("--method", "binary-dropout", "--k", "4", "--dropout-rate", "0.1", "--learning-rate", "3e-4"), 140, 10,
-              11)
+    yield PaperRun("random_labels-mnist-seed1", "random-labels", "random_labels", "mnist", (), 200, 20, 4)
+    yield PaperRun("random_labels-mnist-binary-dropout-seed1", "random-labels", "random_labels", "mnist",
+                   ("--method", "binary-dropout", "--k", "4", "--dropout-rate", "0.1", "--learning-rate", "3e-4"), 140,
+                   10, 11)
 
 
 def _logistic_regression():
     for dataset, quick, seconds in (("digits-8x8", 200, 0.1), ("digits-8x8-noise", 200, 0.1), ("mnist", 10, 1)):
-        yield Job(f"logistic_regression-{dataset}-seed1", "logistic-regression", "logistic_regression", dataset, (),
-                  200, quick, seconds)
+        yield PaperRun(f"logistic_regression-{dataset}-seed1", "logistic-regression", "logistic_regression", dataset,
+                       (), 200, quick, seconds)
 
 
 #: Every run of the full version.
-JOBS = (*_lenets(), *_vgg_like(), *_random_labels(), *_logistic_regression())
+PAPER_RUNS = (*_lenets(), *_vgg_like(), *_random_labels(), *_logistic_regression())
 
 
 def jobs(tables, quick=False, variant=None):
-    """The runs for tables, as :class:`experiments.common.sweep.Job`; the quick version leaves out what takes long.
+    """The runs for tables, as :class:`experiments.common.jobs.Job`; the quick version leaves out what takes long.
 
     Parameters
     ----------
@@ -62,16 +63,16 @@ def jobs(tables, quick=False, variant=None):
     variant : str or None
         as the scripts' flag; CIFAR's
     """
-    chosen = [job for job in JOBS if job.table in tables and not (quick and job.quick_epochs is None)]
-    return [_asked(job, quick, variant if job.dataset.startswith("cifar") else None) for job in chosen]
+    chosen = [run for run in PAPER_RUNS if run.table in tables and not (quick and run.quick_epochs is None)]
+    return [_job(run, quick, variant if run.dataset.startswith("cifar") else None) for run in chosen]
 
 
-def _asked(job, quick, variant):
-    epochs = job.quick_epochs if quick else job.epochs
-    command = [os.path.join("experiments", f"{job.script}.py"), *job.flags, "--dataset", job.dataset, "--epochs",
+def _job(run, quick, variant):
+    epochs = run.quick_epochs if quick else run.epochs
+    command = [os.path.join("experiments", f"{run.script}.py"), *run.flags, "--dataset", run.dataset, "--epochs",
                str(epochs), *(["--variant", variant] if variant else [])]
-    pretrain = job.flags[job.flags.index("--pretrain") + 1:][:1] if "--pretrain" in job.flags else ()
-    return sweep.Job(job.name, command, job.dataset, variant, epochs, job.epoch_seconds, pretrain)
+    pretrain = run.flags[run.flags.index("--pretrain") + 1:][:1] if "--pretrain" in run.flags else ()
+    return Job(run.name, command, run.dataset, variant, epochs, run.epoch_seconds, pretrain)
 
 
 def run(tables, folder, args, quick=False):
@@ -83,7 +84,7 @@ def run(tables, folder, args, quick=False):
     folder : str
         where the runs' folders are
     args : argparse.Namespace
-        with the flags of :func:`experiments.common.sweep.add_flags`, `data_dir` and `variant`
+        with the flags of :func:`experiments.common.cluster.add_flags`, `data_dir` and `variant`
     quick : bool
 
     Raises
@@ -91,7 +92,7 @@ def run(tables, folder, args, quick=False):
     UserError, SystemExit
         as :func:`experiments.common.sweep.train`
     """
-    left_out = [job.name for job in JOBS if quick and job.table in tables and job.quick_epochs is None]
+    left_out = [run.name for run in PAPER_RUNS if quick and run.table in tables and run.quick_epochs is None]
     if left_out:
         print(f"Left out of the quick version: {', '.join(left_out)}.")
     sweep.train(jobs(tables, quick, args.variant), folder, args)

@@ -1,6 +1,6 @@
 """What a sweep does on a Dask worker: looks whether it fits, trains runs in processes of their own, hands out files.
 
-`experiments/common/sweep.py` calls these functions from the client. Without Theano, which only the trainings import.
+`experiments/common/cluster.py` calls these functions from the client. Without Theano, which only the trainings import.
 """
 
 import contextlib

@@ -179,6 +179,7 @@ def identity(group):
     title = group.start_title
     # SparseVD and the like keep their capitals.
     start = "" if group.start == "random" else f" from {title.lower() if title[1:].islower() else title}"
+    start += group.origin and f" ({group.origin})"
     flags = group.flags_shown and f", {group.flags_shown}"
     return (group.network_title, f"{group.method_title}{start}{flags}, measured", group.dataset_title, group.epochs,
             len(group.summaries))

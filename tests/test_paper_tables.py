@@ -57,8 +57,26 @@ def test_runs_whose_starts_or_teachers_were_trained_otherwise_stand_alone(tmp_pa
                                 ("e", 5, {"teacher_recipe": start, "flags": ["--teacher T"]}),
                                 ("f", 6, {"teacher_recipe": {**start, "k": 2.0}, "flags": ["--teacher T"]})):
         write_run(tmp_path / name, seed=seed, start="Dense", **recipes)
-    found = [[summary["seed"] for summary in group.summaries] for group in results.collect(str(tmp_path))]
+    groups = results.collect(str(tmp_path))
+    found = [[summary["seed"] for summary in group.summaries] for group in groups]
     assert sorted(found) == [[1, 2], [3], [4], [5], [6]]
+    assert {summary["seed"]: group.origin for group in groups for summary in group.summaries} == {
+        1: "60 epochs", 2: "60 epochs", 3: "200 epochs", 4: "", 5: "k = 1", 6: "k = 2"}
+
+
+def test_rows_that_would_read_the_same_say_what_their_starts_differ_in(tmp_path):
+    start = results.recipe(samples.summary(method="dense", epochs=60, flags={}))
+    recipes = ({"start_recipe": start}, {"start_recipe": {**start, "flags": {"shift": 2, "augment": False}}})
+    for seed, recipe in enumerate(recipes):
+        write_run(tmp_path / f"from-dense-{seed}", start="Dense", **recipe)
+    # Two runs back.
+    between = results.recipe(samples.summary(method="sparse-vd", start="dense"))
+    for seed, recipe in enumerate(recipes):
+        write_run(tmp_path / f"cut-{seed}", start="SparseVD", start_recipe={**between, **recipe})
+    output = tables("--results", tmp_path).stdout
+    for text in ("SparseVD from dense, measured", "SparseVD from dense (--shift 2 --no-augment), measured",
+                 "SparseVD from SparseVD, measured", "SparseVD from SparseVD (--shift 2 --no-augment), measured"):
+        assert text in output
 
 
 def test_a_run_of_before_recipes_were_kept_stands_with_those_it_can_belong_to(tmp_path):

@@ -20,12 +20,13 @@ _KEYS = ("network", "k", "method", "start", "dataset_title", "epochs", "flags")
 _RECIPES = ("start_recipe", "teacher_recipe")
 
 
-class Group(namedtuple("Group", (*_KEYS, "recipe", "summaries"))):
+class Group(namedtuple("Group", (*_KEYS, "recipe", "origin", "summaries"))):
     """Runs that differ in the seed alone.
 
     `network`, `method` : names; `k` : width; `start` : what the weights started from, a name, or "random"; `flags` : as
-    JSON, {name: value} of the hyper-parameters that are not the script's own; `recipe` : see :func:`recipe`;
-    `summaries` : by seed, each with its `folder`.
+    JSON, {name: value} of the hyper-parameters that are not the script's own; `recipe` : see :func:`recipe`; `origin` :
+    of the runs that these started from or learned from, what tells this group from others that agree in all before, as
+    text, or ""; `summaries` : by seed, each with its `folder`.
     """
 
     __slots__ = ()
@@ -55,10 +56,12 @@ def collect(folder="results"):
         groups[key][json.dumps([summary.get(key) for key in _RECIPES], sort_keys=True)].append(summary)
     found = []
     for key, by_recipe in groups.items():
-        found += [Group(*key, recipe(own[0]), sorted(own, key=lambda summary: summary["seed"]))
-                  for own in _joined(by_recipe.values())]
+        joined = _joined(by_recipe.values())
+        recipes = [recipe(own[0]) for own in joined]
+        found += [Group(*key, *told, sorted(own, key=lambda summary: summary["seed"]))
+                  for *told, own in zip(recipes, _told_apart(recipes), joined)]
     return sorted(found, key=lambda group: (group.network_title, group.method_title, group.start_title,
-                                            group.dataset_title, group.epochs, group.flags_shown))
+                                            group.dataset_title, group.epochs, group.flags_shown, group.origin))
 
 
 def _joined(groups):
@@ -77,6 +80,30 @@ def _says_more(one, other):
     return one != other and one.keys() == other.keys() and all(
         one[key] == other[key] or key in _RECIPES and one[key] is not None
         and (other[key] is None or _says_more(one[key], other[key])) for key in one)
+
+
+def _told_apart(recipes):
+    """For each recipe, what those that its runs started from or learned from have and others' have not, as text."""
+    origins = [_origins(one) for one in recipes]
+    known = [set(own) for own in origins if own]
+    shared = set.intersection(*known) if known else set()
+    return [", ".join(part for part in own if part not in shared) for own in origins]
+
+
+def _origins(recipe):
+    found = []
+    for origin in (recipe[key] for key in _RECIPES if recipe[key]):
+        found += [origin["network"], f"k = {origin['k']:g}", origin["method"], origin["dataset_title"],
+                  f"{origin['epochs']} epochs", " ".join(_as_typed(*flag) for flag in origin["flags"].items()),
+                  *_origins(origin)]
+    return [part for part in found if part]
+
+
+def _as_typed(name, value):
+    name = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def recipe(summary):

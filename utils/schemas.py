@@ -121,6 +121,20 @@ class _Structure(TypedDict):
     weights: _Counts
 
 
+class Recipe(TypedDict):
+    """What a run's summary says of another one, that it started from or learned from."""
+
+    network: Name
+    k: AboveZero
+    method: Name
+    start: Name
+    dataset_title: Name
+    epochs: Positive
+    flags: dict[str, Any]
+    start_recipe: "Recipe | None"
+    teacher_recipe: "Recipe | None"
+
+
 class Summary(TypedDict):
     """`summary.json`."""
 
@@ -138,8 +152,8 @@ class Summary(TypedDict):
     validation: Positive | None
     start: Name
     start_title: Name
-    start_recipe: NotRequired[dict[str, Any] | None]
-    teacher_recipe: NotRequired[dict[str, Any] | None]
+    start_recipe: NotRequired[Recipe | None]
+    teacher_recipe: NotRequired[Recipe | None]
     seed: Seed
     epochs: Positive
     flags: dict[str, Any]

@@ -121,7 +121,7 @@ def job(args, setting, fixed):
     paths = {flag: os.path.abspath(given[flag.replace("-", "_")]) for flag in PATHS if given[flag.replace("-", "_")]}
     command += [word for flag, path in paths.items() for word in (f"--{flag}", path)]
     return (jobs.Job(name, command, given["dataset"], given["variant"], given["epochs"], None,
-                      tuple(given["pretrain"] or ()), tuple(paths.values())),
+                     tuple(given["pretrain"] or ()), tuple(paths.values())),
             (given["network"], given["k"], options.method.name, given["dataset"]))
 
 

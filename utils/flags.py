@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.errors import UserError
 
-__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "percent", "number", "spelled", "per_layer"]
+__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "percent", "number", "typed", "spelled", "per_layer"]
 
 
 def positive(text):
@@ -157,9 +157,14 @@ class Flag:
 
     def text(self, value):
         """The flag with a value, as one would type it."""
-        if self.type is bool:
-            return self.option if value else "--no-" + self.option[2:]
-        return f"{self.option} {spelled(value)}"
+        return typed(self.option, bool(value) if self.type is bool else spelled(value))
+
+
+def typed(option, value):
+    """A flag with a value, as one would type it; with True and False, one that is on or off."""
+    if isinstance(value, bool):
+        return option if value else "--no-" + option[2:]
+    return f"{option} {spelled(value)}"
 
 
 def spelled(value):

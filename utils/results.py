@@ -12,6 +12,7 @@ import numpy as np
 from utils import files, runs, schemas
 from utils.compression import LayerSparsity, total
 from utils.errors import UserError
+from utils.flags import typed
 
 __all__ = ["Group", "collect", "readable", "recipe", "read_baselines", "read_gradient_variance", "read_summary",
            "read_thresholds", "history", "mean_and_deviation"]
@@ -91,19 +92,14 @@ def _told_apart(recipes):
 
 
 def _origins(recipe):
+    """What there is to say of them, the nearest first: a list of texts."""
     found = []
     for origin in (recipe[key] for key in _RECIPES if recipe[key]):
         found += [origin["network"], f"k = {origin['k']:g}", origin["method"], origin["dataset_title"],
-                  f"{origin['epochs']} epochs", " ".join(_as_typed(*flag) for flag in origin["flags"].items()),
+                  f"{origin['epochs']} epochs", " ".join(typed("--" + name.replace("_", "-"), value)
+                                                         for name, value in origin["flags"].items()),
                   *_origins(origin)]
     return [part for part in found if part]
-
-
-def _as_typed(name, value):
-    name = name.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def recipe(summary):

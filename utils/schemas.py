@@ -121,7 +121,7 @@ class _Structure(TypedDict):
     weights: _Counts
 
 
-class Recipe(TypedDict):
+class _Recipe(TypedDict):
     """What a run's summary says of another one, that it started from or learned from."""
 
     network: Name
@@ -131,8 +131,8 @@ class Recipe(TypedDict):
     dataset_title: Name
     epochs: Positive
     flags: dict[str, Any]
-    start_recipe: "Recipe | None"
-    teacher_recipe: "Recipe | None"
+    start_recipe: "_Recipe | None"
+    teacher_recipe: "_Recipe | None"
 
 
 class Summary(TypedDict):
@@ -152,8 +152,8 @@ class Summary(TypedDict):
     validation: Positive | None
     start: Name
     start_title: Name
-    start_recipe: NotRequired[Recipe | None]
-    teacher_recipe: NotRequired[Recipe | None]
+    start_recipe: NotRequired[_Recipe | None]
+    teacher_recipe: NotRequired[_Recipe | None]
     seed: Seed
     epochs: Positive
     flags: dict[str, Any]

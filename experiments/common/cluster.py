@@ -56,7 +56,7 @@ class Cluster(namedtuple("Cluster", "scheduler at_once cores resources")):
 
 
 def add_flags(parser):
-    """Offers the flags that say where runs are trained; :func:`train` reads them."""
+    """Offers the flags that say where runs are trained; :func:`from_flags` and a sweep's `train` read them."""
     add = parser.add_argument
     add("--jobs", type=positive, metavar="N",
         help="how many trainings run side by side on this machine (default: as many as find --cores-per-run; one if "

@@ -50,7 +50,7 @@ class Measurement:
         if any(row["epoch"] == epoch for row in rows):
             return
         if not self.noises:
-            self.noises.update((name, noise_of(name, dataset)) for name in PARAMETERIZATIONS)
+            self.noises.update((name, noise_of(name, trainer.method, dataset)) for name in PARAMETERIZATIONS)
         rows += measured(epoch, self.noises, trainer.net, dataset)
         files.write_json(run.path("gradient_variance.json"), {"batch": BATCH, "draws": DRAWS, "rows": rows})
 
@@ -59,8 +59,9 @@ def print_table(run, dataset):
     print(table(stored(run.folder)))
 
 
-def noise_of(parameterization, dataset):
-    method = methods.make("sparse-vd", parameterization=parameterization)
+def noise_of(parameterization, trained, dataset):
+    method = methods.make(**{**methods.described(trained), "initial_threshold": None,
+                             "parameterization": parameterization})
     net = NETWORKS[LENET.networks[0]].build(method, dataset.train.inputs.shape[1:], dataset.num_classes)
     return GradientNoise(net, method, len(dataset.train.inputs))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -71,6 +72,18 @@ def test_snapshots_are_drawn_of_each_epoch(run, pretrained):
     start = files.read_arrays(run.folder / "pair" / "snapshots" / "epoch-0000.npz")["filters"]
     dense = files.read_arrays(run.folder / "pair-dense" / "weights.npz")["conv1.W"]
     np.testing.assert_array_equal(start[start != 0], dense[start != 0])
+
+
+def test_a_run_goes_on_without_the_runs_that_it_started_from(run, pretrained):
+    shutil.copytree(run.folder / "pair", run.folder / "moved")
+    before = json.loads((run.folder / "moved" / "summary.json").read_text())
+    (run.folder / "moved" / "summary.json").unlink()
+    result = run("lenet5_caffe", "--resume", "moved")
+    assert result.returncode == 0 and "LeNet-5-Caffe, Dense" not in result.stdout
+    assert not (run.folder / "moved-dense").exists()
+    after = json.loads((run.folder / "moved" / "summary.json").read_text())
+    assert (after["start"], after["start_recipe"]["epochs"]) == ("dense", 2)
+    assert {**after, "seconds": 0} == {**before, "seconds": 0}
 
 
 def test_a_finished_pretraining_is_not_done_again(run, pretrained):

@@ -25,6 +25,7 @@ from experiments.common import cli
 from experiments.common.experiment import run as run_experiment
 from nets import kernels, methods
 from nets.layers.batch_norm import BatchNormLayer
+from nets.layers.masked import masked_layers
 from nets.layers.pool import MaxPool2x2Layer
 from nets.methods import METHODS
 from nets.methods.base import Step
@@ -281,8 +282,9 @@ def test_weights_of_the_other_parameterization_are_converted(tmp_path):
         target = network(methods.make("sparse-vd", parameterization=other))
         assert Weights.read(str(tmp_path)).copy_to(target) == []
         for mine, theirs in zip(get_all_layers(nets[kind]), get_all_layers(target)):
-            if hasattr(mine, "get_log_sigma2"):
-                np.testing.assert_allclose(theirs.get_log_sigma2(), mine.get_log_sigma2(), rtol=1e-5)
+            if hasattr(mine, "posterior"):
+                np.testing.assert_allclose(theirs.posterior.log_alpha.eval(), mine.posterior.log_alpha.eval(),
+                                           rtol=1e-5, atol=1e-5)
         nets[other] = target
 
 
@@ -316,10 +318,44 @@ def test_magnitudes_sparsity_grows_as_published():
 
 
 def test_a_sparsity_for_each_layer_or_one_for_all():
-    assert methods.make("magnitude", sparsity=[50.0]).targets(3) == [50.0] * 3
-    assert methods.make("magnitude", sparsity=[50.0, 60.0]).targets(2) == [50.0, 60.0]
-    with pytest.raises(UserError, match="--sparsity has 2 numbers.*each of the 3 layers"):
-        methods.make("magnitude", sparsity=[50.0, 60.0]).targets(3)
+    net = network(methods.make("magnitude"))
+    layers = masked_layers(net)
+    assert methods.make("magnitude", sparsity=[50.0]).targets(net) == [(layer, 50.0) for layer in layers]
+    several = [50.0 + number for number in range(len(layers))]
+    assert methods.make("magnitude", sparsity=several).targets(net) == list(zip(layers, several))
+
+
+@pytest.mark.parametrize("name, flag", [("magnitude", "--sparsity"), ("pruning", "--sparsity"), ("dns", "--c-rate"),
+                                        ("l0", "--l0-weight"), ("sbp", "--kl-weight"), ("sparse-vd", "--structure")])
+def test_values_that_do_not_fit_the_network_are_refused_before_anything_is_written(name, flag, tmp_path):
+    values = ["neurons"] if flag == "--structure" else ["1", "2"]
+    options = cli.parse(experiment(*METHODS), "", ["--method", name, flag, *values, "--output", str(tmp_path / "run")])
+    with pytest.raises(UserError, match=f"{flag} (has 2 numbers: give one, or|is of networks of texts)"):
+        run_experiment(options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method, flag, value", [("sws", "--zero-share", "0"), ("sws", "--zero-share", "1"),
+                                                 ("l0", "--drop-rate", "0")])
+def test_shares_without_a_logarithm_are_refused(method, flag, value, capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(experiment(*METHODS), "", ["--method", method, flag, value])
+    assert f"argument {flag}: {value} is no fraction: 0 < X < 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", ["magnitude", "pruning"])
+def test_however_few_the_epochs_the_sparsity_is_reached(name, epochs):
+    schedule = LinearWarmUp(0.3 * epochs, 0.72 * epochs)
+    method = methods.make(name, sparsity=[90.0], **{"ramp" if name == "magnitude" else "retraining": schedule})
+    net = method.dense_layer(InputLayer((None, 50)), 40, nonlinearity=softmax, name="dense1")
+    for number in range(epochs * 7):
+        step = Step(number, number // 7, 7, epochs, 1)
+        if number % 7 == 0:
+            method.begin_epoch(net, step)
+        if method.before_step:
+            method.before_step(net, step)
+    assert net.mask.get_value().sum() == 200
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if METHODS[name].needs_start])

@@ -198,7 +198,7 @@ def test_structure_is_refused_for_images():
     method = methods.make("sparse-vd", structure="neurons")
     net = method.dense_layer(InputLayer((None, 4)), 3, nonlinearity=None, name="dense1")
     with pytest.raises(UserError, match="--structure is of networks of texts"):
-        method.terms(net)
+        method.check(net)
 
 
 def test_noise_rate_is_as_if_log_sigma_were_trained():

@@ -276,7 +276,7 @@ def test_the_term_is_the_kl_of_all_noise_by_layer(evaluate):
     term, = method.terms(net)
     assert term.weight(0) == 1 and evaluate(term.value) == pytest.approx((5 + 3 * 4) * 2.269941, rel=1e-6)
     with pytest.raises(UserError, match="--kl-weight has 2 numbers"):
-        method.terms(method.dense_layer(net, 2, softmax, "three"))
+        method.check(method.dense_layer(net, 2, softmax, "three"))
     weights, noise = method.groups(net)
     assert [param.name for param in noise.params] == ["one.mu", "one.log_sigma", "two.mu", "two.log_sigma"]
     assert [param.name for param in weights.params] == ["one.W", "one.b", "two.W", "two.b"]

@@ -181,6 +181,14 @@ def test_log_sigma2_can_be_set(values, float64, evaluate, parameterization):
     np.testing.assert_allclose(evaluate(layer.posterior.log_alpha), reference.log_alpha(values["W"], -2.0), rtol=1e-10)
 
 
+def test_multiplicative_noise_starts_where_log_alpha_has_a_gradient(evaluate):
+    """However small theta is: nothing but its own gradient moves log alpha."""
+    layer = SparseVDDenseLayer(InputLayer((None, 3)), 2, W=np.array([[0, 1e-3], [1e-5, 0.5], [3, 1e-9]], "float32"),
+                               log_sigma2=lasagne.init.Constant(-3.0), parameterization="multiplicative")
+    assert layer.posterior.log_alpha.eval().max() == 8
+    assert (evaluate(T.grad(layer.posterior.kl, layer.log_alpha)) != 0).all()
+
+
 def test_there_is_no_third_parameterization():
     with pytest.raises(ValueError, match="additive, multiplicative"):
         SparseVDDenseLayer((None, 6), 4, parameterization="subtractive")

@@ -156,6 +156,14 @@ def test_an_original_files_log_sigma2_is_not_taken_for_a_mask(tmp_path):
         Weights.read(str(tmp_path / "w.npy")).copy_to(masked)
 
 
+def test_what_only_another_methods_training_needs_is_not_another_network(tmp_path):
+    source, target = (network(methods.make(name)) for name in ("magnitude", "dns"))
+    files.write_arrays(tmp_path / "weights.npz", {name: param.get_value() for name, param
+                                                  in named_params(source).items()})
+    with pytest.raises(UserError, match="mask_b is missing there and .* here; weights_pruned.npz fits any method"):
+        Weights.read(str(tmp_path)).copy_to(target)
+
+
 def test_a_run_without_the_file_that_a_method_starts_from_is_named(folder):
     with pytest.raises(UserError, match="holds no weights_pruned.npz"):
         Weights.read(str(folder), "weights_pruned.npz")

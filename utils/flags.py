@@ -7,7 +7,7 @@ from typing import Any
 
 from utils.errors import UserError
 
-__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "percent", "number", "typed", "spelled", "per_layer"]
+__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "fraction", "percent", "number", "typed", "spelled", "per_layer"]
 
 
 def positive(text):
@@ -47,6 +47,14 @@ def share(text):
     value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{value:g} is no share: 0 < X <= 1")
+    return value
+
+
+def fraction(text):
+    """A float above 0 and below 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{value:g} is no fraction: 0 < X < 1")
     return value
 
 

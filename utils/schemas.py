@@ -54,9 +54,24 @@ class _Training(TypedDict):
     plain_graph: NotRequired[bool]
 
 
+class _Recipe(TypedDict):
+    """What a run's files say of another one, that it started from or learned from."""
+
+    network: Name
+    k: AboveZero
+    method: Name
+    start: Name
+    dataset_title: Name
+    epochs: Positive
+    flags: dict[str, Any]
+    start_recipe: "_Recipe | None"
+    teacher_recipe: "_Recipe | None"
+
+
 class _Start(TypedDict):
     name: NotRequired[Name]
     title: NotRequired[Text]
+    recipe: NotRequired[_Recipe | None]
     init_from: NotRequired[Text | None]
     pretrain: NotRequired[list[Name] | None]
 
@@ -119,20 +134,6 @@ class _Structure(TypedDict):
     units: _Units
     multiplications: _Counts
     weights: _Counts
-
-
-class _Recipe(TypedDict):
-    """What a run's summary says of another one, that it started from or learned from."""
-
-    network: Name
-    k: AboveZero
-    method: Name
-    start: Name
-    dataset_title: Name
-    epochs: Positive
-    flags: dict[str, Any]
-    start_recipe: "_Recipe | None"
-    teacher_recipe: "_Recipe | None"
 
 
 class Summary(TypedDict):

@@ -68,7 +68,8 @@ def run(options, after_epoch=None):
     start = values["init_from"]
     folder = options.folder
     earlier = []
-    for name in values["pretrain"] or ():
+    # A run that goes on has its weights in its checkpoint.
+    for name in () if _goes_on(options) else values["pretrain"] or ():
         folder = f"{folder}-{name}"
         earlier.append(options.for_pretraining(name, folder))
     if earlier:
@@ -85,7 +86,6 @@ def _check_all(trainings, dataset):
     before = None
     for options in trainings:
         net, _ = _built(options, dataset)
-        options.method.terms(net)
         # Pruned weights fit any method.
         if before and options.method.starts_from == "weights.npz":
             missing = warm_start.Weights.of(*before).copy_to(net)
@@ -93,12 +93,16 @@ def _check_all(trainings, dataset):
         before = net, f"--pretrain {options.method.name}"
 
 
+def _goes_on(options):
+    return options.resume and runs.has_checkpoint(options.folder)
+
+
 def _given(options):
     return {*options.given, *(options.values["given"] or ())}
 
 
 def _built(options, dataset):
-    """The network, with random weights, and the :class:`Teacher` or None; `UserError` if the data does not fit."""
+    """The network, with random weights, and the :class:`Teacher` or None; `UserError` if data or flags do not fit."""
     values, kind, shape = options.values, options.experiment.data, dataset.train.inputs.shape[1:]
     kernels.use_plain_graph(values["plain_graph"])
     try:
@@ -107,6 +111,7 @@ def _built(options, dataset):
     except ValueError as error:
         raise UserError(f"{options.network_title} does not take the {kind.examples} of {dataset.name}, "
                         f"{'x'.join(map(str, shape))}: {error}; choose another --dataset") from None
+    options.method.check(net)
     if values["batch_size"] > len(dataset.train):
         raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
                         f"{kind.examples} of {dataset.name}")
@@ -122,7 +127,7 @@ def _built(options, dataset):
 def _train(options, dataset, start, after_epoch=None):
     """One training, from random weights or from those at the path `start`."""
     values, method, kind = options.values, options.method, options.experiment.data
-    if method.needs_start and not start:
+    if method.needs_start and not start and not _goes_on(options):
         raise UserError(f"--method {method.name} goes on from the weights of another run: give --init-from RUN, or "
                         "--pretrain METHOD")
     generator = seed_generators(values["seed"])
@@ -133,14 +138,15 @@ def _train(options, dataset, start, after_epoch=None):
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = _Began("random", "random", None), None
-    if start:
+    if _goes_on(options):
+        stored = runs.read_config(options.folder)["settings"].get("start", {})
+        began = began._replace(**{name: stored[name] for name in began._fields if name in stored})
+    elif start:
         source = warm_start.Weights.read(start, method.starts_from)
         began = _Began(source.name, source.title, source.recipe)
-        # A run that goes on has its weights in its checkpoint.
-        if not (options.resume and runs.has_checkpoint(options.folder)):
-            missing = source.copy_to(net)
-            remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, _given(options))}"
-            remark += source.remark(options.network, method)
+        missing = source.copy_to(net)
+        remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, _given(options))}"
+        remark += source.remark(options.network, method)
 
     with _open(options, dataset, began) as run:
         _announce(options, run, dataset)
@@ -174,7 +180,7 @@ def _open(options, dataset, began):
     """The run's folder."""
     settings = options.sections()
     settings["dataset"].update(title=dataset.name, fingerprint=dataset.fingerprint)
-    settings["start"].update(name=began.name, title=began.title)
+    settings["start"].update(began._asdict())
     return runs.Run(options.folder, {"settings": settings, "environment": theano_setup.describe(), **runs.provenance()},
                     options.resume, options.defaults(), options.resume_hint)
 

@@ -22,7 +22,7 @@ def masked_layers(net):
 class MaskedLayer:
     """What a layer with a linear map becomes by a mask: f(A; W mask) + b, in training and in prediction.
 
-    The gradient reaches W through the product, so that pruned weights have none.
+    The gradient of the data reaches W through the product, so that pruned weights have none.
 
     Attributes
     ----------

@@ -116,7 +116,8 @@ class WeightPosterior:
         self.noise.set_value(self._log_sigma2_of(value) if additive else value.astype(self.theta.dtype))
 
     def _log_alpha_of(self, log_sigma2):
-        return (log_sigma2 - self._log_theta2()).astype(self.theta.dtype)
+        # Beyond the clip it would have no gradient, and nothing else moves it.
+        return np.clip(log_sigma2 - self._log_theta2(), -self.CLIP, self.CLIP).astype(self.theta.dtype)
 
     def _log_sigma2_of(self, log_alpha):
         return (log_alpha + self._log_theta2()).astype(self.theta.dtype)

@@ -33,7 +33,7 @@ class Method:
     """The dense network; other methods override what they do otherwise.
 
     A method is made of its values: its flags' and those that scripts alone set. Calls come in this order: layers, when
-    the network is built; `start`, if it starts from weights on disk; `terms`, `groups`, `optimizer`, `step_updates` and
+    the network is built; `check`; `start`, if it starts from weights on disk; `terms`, `groups`, `optimizer`, `step_updates` and
     `state`, when training is compiled; `begin_epoch` and `before_step`; `row` after each epoch; `finish`; `row` once
     more.
 
@@ -117,6 +117,15 @@ class Method:
     def dropout(self, incoming, p):
         """What stands where the network has binary dropout of rate p; `incoming` itself is none."""
         return incoming
+
+    def check(self, net):
+        """Called before anything is trained or written.
+
+        Raises
+        ------
+        UserError
+            if a value does not fit the network; it names the flag.
+        """
 
     # Starting from weights on disk.
 

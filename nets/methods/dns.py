@@ -44,6 +44,13 @@ class DNS(Method):
         Flag("weight_decay", 5e-4),
     )
 
+    def check(self, net):
+        self._c_rates(net)
+
+    def _c_rates(self, net):
+        layers = masked_layers(net)
+        return list(zip(layers, per_layer("--c-rate", self.c_rate, len(layers))))
+
     def groups(self, net):
         biases = [layer.b for layer in masked_layers(net)]
         others = [param for param in get_all_params(net, trainable=True) if param not in biases]
@@ -63,8 +70,7 @@ class DNS(Method):
 
     def begin_epoch(self, net, step):
         if step.epoch == round(self.surgery.begin):
-            layers = masked_layers(net)
-            for layer, c_rate in zip(layers, per_layer("--c-rate", self.c_rate, len(layers))):
+            for layer, c_rate in self._c_rates(net):
                 mean, deviation = layer.measured()
                 layer.threshold.set_value(np.array(max(mean + c_rate * deviation, 0), layer.threshold.dtype))
 

@@ -11,7 +11,7 @@ from nets.methods.base import Column, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
 from utils.errors import UserError
-from utils.flags import Flag, number, per_layer, rate
+from utils.flags import Flag, fraction, number, per_layer
 
 __all__ = ["L0"]
 
@@ -38,7 +38,7 @@ class L0(Method):
         Flag("l0_weight", [0.1], "the price of a weight in nats, one number for all layers or one each", number,
              nargs="+"),
         Flag("drop_rate", [0.5], "where the drop rates of the gates start, one number or two: the first layer's, the "
-                                 "others'", rate, nargs="+"),
+                                 "others'", fraction, nargs="+"),
         # The standard deviation of log alpha at the start.
         Flag("spread", 0.01),
         Flag("decay", 5e-4, "the weight of half the sum of squared weights behind gates of groups, in nats", number),
@@ -54,8 +54,6 @@ class L0(Method):
             raise UserError(f"--drop-rate has {len(self.drop_rate)} numbers: give one, or the first layer's and the "
                             "others'")
         drop_rate = self.drop_rate[0 if isinstance(incoming, InputLayer) else -1]
-        if not 0 < drop_rate < 1:
-            raise UserError(f"--drop-rate {drop_rate:g} leaves the gates no gradient: give a number between 0 and 1")
         return dict(gates=self.gates, log_alpha=Normal(self.spread, math.log(1 / drop_rate - 1)), W=HeNormal("relu"),
                     b=Constant(0.0))
 
@@ -66,13 +64,18 @@ class L0(Method):
         return GatedConv2DLayer(incoming, num_filters, filter_size, pad=pad, nonlinearity=nonlinearity, name=name,
                                 **self._gates(incoming))
 
-    def terms(self, net):
+    def check(self, net):
+        self._prices(net)
+
+    def _prices(self, net):
         layers = _layers(net)
-        prices = per_layer("--l0-weight", self.l0_weight, len(layers))
-        penalty = sum(price * layer.expected_weights() for price, layer in zip(prices, layers))
+        return list(zip(per_layer("--l0-weight", self.l0_weight, len(layers)), layers))
+
+    def terms(self, net):
+        penalty = sum(price * layer.expected_weights() for price, layer in self._prices(net))
         if self.gates == "weights":
             return [Term("l0", "L0 penalty", T.as_tensor_variable(penalty), self.ramp)]
-        penalty += self.decay / 2 * sum(layer.expected_squares() for layer in layers)
+        penalty += self.decay / 2 * sum(layer.expected_squares() for layer in _layers(net))
         return [Term("l0", "L0 penalty", T.as_tensor_variable(penalty), ConstantSchedule(1.0))]
 
     def step_updates(self, net, updates):

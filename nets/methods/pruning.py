@@ -3,18 +3,20 @@
 import numpy as np
 import theano
 
-from nets.layers.masked import MaskedConv2DLayer, MaskedDenseLayer, masked_layers
-from nets.methods.base import Column, Method
+from nets.layers.masked import masked_layers
+from nets.methods.base import Column
+from nets.methods.masking import SPARSITY, Masking
 from nets.schedules import LinearWarmUp
-from utils.flags import Flag, per_layer, percent
+from utils.flags import Flag
 
 __all__ = ["Pruning"]
 
 
-class Pruning(Method):
+class Pruning(Masking):
     """Masked layers; `rounds` of pruning and retraining, evenly over the epochs from `retraining`'s begin to its end.
 
-    Before it there is the training of the dense network. Round r of R prunes a layer to 1 - (1 - p)^(r/R), p the final
+    Before it there is the training of the dense network. What is due by then is pruned in the last epoch, however few
+    there are. Round r of R prunes a layer to 1 - (1 - p)^(r/R), p the final
     sparsity; the paper speaks of the threshold in units of the layer's standard deviation, its quality parameter, which
     was not published: that of a round (of the weights that are left before it) is in the history, the mean over layers.
 
@@ -25,12 +27,8 @@ class Pruning(Method):
 
     name = "pruning"
     title = "Pruning"
-    prunes = True
-    dense_class = MaskedDenseLayer
-    conv_class = MaskedConv2DLayer
     flags = (
-        Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all layers "
-                                 "or one each", percent, nargs="+"),
+        SPARSITY,
         Flag("retraining", LinearWarmUp(40, 140)),
         Flag("rounds", 5, None),
     )
@@ -49,12 +47,10 @@ class Pruning(Method):
         return {layer.W: updates[layer.W] * layer.mask for layer in masked_layers(net)}
 
     def begin_epoch(self, net, step):
-        due = self.rounds_until(step.epoch)
+        due = self.rounds if step.epoch + 1 == step.epochs else self.rounds_until(step.epoch)
         if due > self._round.get_value():
-            layers = masked_layers(net)
-            sparsity = per_layer("--sparsity", self.sparsity, len(layers))
             self._quality.set_value(np.mean([
-                prune(layer, (1 - target / 100) ** (due / self.rounds)) for layer, target in zip(layers, sparsity)]))
+                prune(layer, (1 - target / 100) ** (due / self.rounds)) for layer, target in self.targets(net)]))
             self._round.set_value(due)
 
     def rounds_until(self, epoch):

@@ -69,10 +69,15 @@ class SBP(Method):
             noise.log_sigma.set_value(np.full_like(noise.log_sigma.get_value(), self.log_sigma))
         return f", log sigma = {self.log_sigma:g}"
 
-    def terms(self, net):
+    def check(self, net):
+        self._kl_weights(net)
+
+    def _kl_weights(self, net):
         noises = _noises(net)
-        weights = per_layer("--kl-weight", self.kl_weight, len(noises))
-        divergence = sum(weight * noise.kl() for weight, noise in zip(weights, noises))
+        return list(zip(per_layer("--kl-weight", self.kl_weight, len(noises)), noises))
+
+    def terms(self, net):
+        divergence = sum(weight * noise.kl() for weight, noise in self._kl_weights(net))
         return [Term("kl", "KL", T.as_tensor_variable(divergence), ConstantSchedule(1.0))]
 
     def groups(self, net):

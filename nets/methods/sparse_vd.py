@@ -128,9 +128,11 @@ class SparseVD(Method):
             posterior.set_log_sigma2(value)
         return f", log sigma^2 = {value:g}"
 
-    def terms(self, net):
+    def check(self, net):
         if self.structure != "none" and not any(isinstance(layer, SparseVDLSTMLayer) for layer in weight_layers(net)):
             raise UserError("--structure is of networks of texts: leave it out")
+
+    def terms(self, net):
         warm_up = self.warm_up if self.kl_warm_up else ConstantSchedule(1.0)
         divergence = T.as_tensor_variable(sum(posterior.kl for posterior in posteriors(net)))
         return [Term("kl", "KL", divergence, lambda epoch: self.kl_weight * warm_up(epoch))]

@@ -10,7 +10,7 @@ from lasagne.layers import get_all_layers, get_all_params
 from nets.layers.mixture import Mixture, MixtureConv2DLayer, MixtureDenseLayer, MixtureLayer
 from nets.methods.base import Column, Group, Method, Term
 from nets.schedules import Constant as ConstantSchedule
-from utils.flags import Flag, rate, size
+from utils.flags import Flag, fraction, size
 
 __all__ = ["SoftWeightSharing", "coded_bits"]
 
@@ -35,7 +35,7 @@ class SoftWeightSharing(Method):
     needs_start = True
     flags = (
         Flag("tau", 0.005, "the weight of -log of the mixture's density", size),
-        Flag("zero_share", 0.999, "the fixed share of the component at 0", rate),
+        Flag("zero_share", 0.999, "the fixed share of the component at 0", fraction),
         Flag("deviation", 0.25),       # where the components' standard deviations start
         Flag("hyper_priors", True, "whether the precisions of the components have Gamma priors, which keep them from "
                                    "collapsing", bool),
@@ -47,7 +47,7 @@ class SoftWeightSharing(Method):
         Flag("rates", [0.2, 6.0, 6.0]),
         # KL below which components are merged.
         Flag("merged_below", 1e-10),
-        # Where the means start if the network does not start from trained weights.
+        # Where the means are until `start` sets them.
         Flag("span", [-0.6, 0.6]),
     )
     columns = (Column("values", "values", "6.0f"), Column("coded_compression", "coded", "6.1f"))

@@ -86,8 +86,8 @@ class Weights:
             found = arrays[name].shape if name in arrays else None
             optional = name in noise and (not has_noise or converted)
             if expected != found and not (optional and found is None):
-                pruned = self._only_trains(name, params, layers)
-                advice = "; another method starts from weights_pruned.npz" if pruned else ""
+                pruned = (name not in params or name in noise) and name.split(".")[0] in layers
+                advice = "; weights_pruned.npz fits any method" if pruned else ""
                 raise UserError(f"{self.path} is of another network: {name} is {_shape(found)} there and "
                                 f"{_shape(expected)} here{advice}")
         for name, array in arrays.items():
@@ -98,14 +98,10 @@ class Weights:
 
     def remark(self, network, method):
         """What the user should know of these weights in a network of a method; text that follows other text, or ""."""
-        if self.name == "original" and network.name == "vgg-like" and not method.prunes:
+        if self.name == "original" and network.name == "vgg-like" and method.name != "sparse-vd":
             return ("; the authors' dense network rectifies dense1 before its normalization too, this one does not, "
                     "and so begins by other predictions")
         return ""
-
-    def _only_trains(self, name, params, layers):
-        """Whether a name is of a parameter that another method's layers have, and these do not."""
-        return name not in params and name.split(".")[0] in layers
 
     def _named(self, params, noise):
         if isinstance(self._arrays, dict):

@@ -85,7 +85,7 @@ def scripts():
     for name in sorted(os.listdir(HERE)):
         if name.endswith(".py"):
             with open(os.path.join(HERE, name), encoding="utf-8") as file:
-                if "run_script(EXPERIMENT" in file.read():
+                if "\nEXPERIMENT = Experiment(" in file.read():
                     found.append(name.removesuffix(".py"))
     return found
 

@@ -23,7 +23,7 @@ from utils.page import document, records, server
 
 COMMITTED = os.path.join(ROOT, "results")
 SEEDS = [f"lenet_300_100-mnist-seed{seed}" for seed in (1, 2, 3, 4)]
-PICTURED = "lenet5_caffe-mnist-from-dense-augment-seed1"
+PICTURED = "lenet5_caffe-mnist-from-dense-augment-earlier-code-seed1"
 HOSTILE = "<img src=x onerror=hacked()>"
 TEXTS = "char_lm-bible-seed1"
 EVIL = "</script><script>window.hacked = 1</script><b onclick=hacked()>&amp;\u2028{{ 7 * 7 }}"
@@ -66,10 +66,10 @@ def site(tmp_path_factory):
     """A folder of runs, with the page."""
     folder = tmp_path_factory.mktemp("site") / "results"
     folder.mkdir()
-    for name in (*SEEDS, PICTURED, "lenet_300_100-mnist-dense-seed1", "vgg_like-cifar10_q75-k0.25-seed1"):
+    for name in (*SEEDS, PICTURED, "lenet_300_100-mnist-dense-seed1", "vgg_like-cifar10_q75-k0.25-18-epochs-seed1"):
         copy(name, folder)
     add_thresholds(folder / SEEDS[0])
-    hostile = copy("lenet5_caffe-mnist-seed1", folder, HOSTILE)
+    hostile = copy("lenet5_caffe-mnist-earlier-code-seed1", folder, HOSTILE)
     edit(hostile / "summary.json", lambda summary: summary.update(
         network=EVIL, method=EVIL, flags=[EVIL], dataset=EVIL))
     edit(hostile / "config.json", lambda config: config.update(command=EVIL, environment={EVIL: EVIL}))
@@ -378,7 +378,7 @@ def test_a_point_opens_its_run(page):
     actions = ActionChains(page.browser)
     actions.w3c_actions.pointer_action.move_to_location(*place).click()
     actions.perform()
-    page.until(lambda: page.heading() == "vgg_like-cifar10_q75-k0.25-seed1")
+    page.until(lambda: page.heading() == "vgg_like-cifar10_q75-k0.25-18-epochs-seed1")
     assert page.js("return [...document.querySelectorAll('.chart')].map(one => one.data[0].type)") == [
         "scatter", "scatter", "heatmap", "scatter", "bar"]
 

@@ -197,6 +197,9 @@ def test_operands_that_do_not_fit():
         run(x, w, v[:4], *gradients)
     with pytest.raises(ValueError, match=r"\(1, 3, 9, 0\) with padding \(2, 2\) do not fit .*\(5, 3, 3, 6\)"):
         run(x[..., :0], np.tile(w, 2), np.tile(v, 2), *gradients)
+    for images, weights in ((x[:, :0], w[:, :0]), (x, w[:, :, :0])):
+        with pytest.raises(ValueError, match="do not fit weights"):
+            run(images, weights, weights, *gradients)
 
 
 def test_operands_that_are_not_images():

@@ -75,6 +75,7 @@ def test_a_theanorc_wins_over_the_defaults_and_theano_flags_over_it(tmp_path):
     ("floatX='float32", "THEANO_FLAGS cannot be read"),
     ("floatX=float16", "use float32, the default, or float64"),
     ("mode=DebugMode", "mode=DebugMode is not supported"), ("linker=py", "linker=py is not supported"),
+    ("linker=c", "linker=c is not supported"),
     ("cxx=", "install g++"),
 ])
 def test_flags_that_cannot_work_are_answered_in_one_line(tmp_path, flags, expected):
@@ -86,6 +87,12 @@ def test_an_old_theanorc_is_answered_too(tmp_path):
     (tmp_path / "rc").write_text("[global]\ndevice = gpu1\n[lib]\ncnmem = 0.8\n")
     status, (line,) = show(tmp_path, THEANORC=str(tmp_path / "rc"))
     assert status == 1 and "device=cuda1" in line and "gpuarray.preallocate=0.8" in line
+
+
+def test_a_theanorc_with_a_float_that_is_not_supported_is_answered(tmp_path):
+    (tmp_path / "rc").write_text("[global]\nfloatX = float16\n")
+    status, (line,) = show(tmp_path, THEANORC=str(tmp_path / "rc"))
+    assert status == 1 and "floatX=float16 is not supported" in line
 
 
 def test_without_a_compiler_one_line_says_what_to_install(tmp_path):

@@ -7,7 +7,8 @@ from typing import Any
 
 from utils.errors import UserError
 
-__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "fraction", "percent", "number", "typed", "spelled", "per_layer"]
+__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "fraction", "percent", "number", "typed",
+           "spelled", "per_layer"]
 
 
 def positive(text):

@@ -243,7 +243,8 @@ static bool geometry(const Contiguous& x, const Contiguous& w, const Contiguous&
                      const npy_intp* stride, Geometry* g) {
     *g = {x.length(0), x.length(1), x.length(2), x.length(3), w.length(0), w.length(2), w.length(3),
           pad[0], pad[1], stride[0], stride[1]};
-    bool fits = w.length(1) == g->channels && g->padded_rows() >= g->filter_rows
+    bool fits = w.length(1) == g->channels && g->weights() > 0 && pad[0] >= 0 && pad[1] >= 0 && stride[0] > 0
+                && stride[1] > 0 && g->padded_rows() >= g->filter_rows
                 && g->padded_columns() >= g->filter_columns
                 && PyArray_CompareLists(PyArray_DIMS(w.array), PyArray_DIMS(v.array), 4);
     if (!fits)

@@ -7,6 +7,9 @@
 #include <cmath>
 #include <limits>
 #include <vector>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 namespace mixture {
 
@@ -73,19 +76,22 @@ bool run(PyArrayObject* weights, PyArrayObject* means, PyArrayObject* precisions
             return false;
 
     const npy_intp blocks = (size + BLOCK - 1) / BLOCK, numbers = 3 * components + 1;
+    int threads = 1;
+#ifdef _OPENMP
+    if (blocks > 8)
+        threads = omp_get_max_threads();
+#endif
     return with_memory([&] {
         std::vector<double> sums(blocks * numbers), totals(numbers);
-        #pragma omp parallel if (blocks > 8)
-        {
-            std::vector<T> terms(components * BLOCK);
-            #pragma omp for schedule(static)
-            for (npy_intp number = 0; number < blocks; ++number) {
+        std::vector<T> terms(threads * components * BLOCK);
+        #pragma omp parallel for schedule(static) num_threads(threads)
+        for (int thread = 0; thread < threads; ++thread)
+            for (npy_intp number = thread * blocks / threads; number < (thread + 1) * blocks / threads; ++number) {
                 const npy_intp first = number * BLOCK;
                 block(std::min(BLOCK, size - first), components, (const T*)w.data() + first, (const T*)m.data(),
-                      (const T*)p.data(), (const T*)k.data(), terms.data(), (T*)PyArray_DATA(*d_weights) + first,
-                      &sums[number * numbers]);
+                      (const T*)p.data(), (const T*)k.data(), terms.data() + thread * components * BLOCK,
+                      (T*)PyArray_DATA(*d_weights) + first, sums.data() + number * numbers);
             }
-        }
         for (npy_intp number = 0; number < blocks; ++number)
             for (npy_intp i = 0; i < numbers; ++i)
                 totals[i] += sums[number * numbers + i];

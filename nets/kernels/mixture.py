@@ -6,7 +6,7 @@ dense network.
 
 import theano.tensor as T
 from theano.gof import Apply
-from theano.gradient import disconnected_grad
+from theano.gradient import DisconnectedType, disconnected_grad
 
 from nets.kernels.base import CppOp, kernel
 
@@ -78,7 +78,10 @@ class MixtureOp(CppOp):
         return [(), *shapes]
 
     def grad(self, inputs, output_gradients):
-        return [output_gradients[0] * gradient for gradient in self(*inputs)[1:]]
+        g, *others = output_gradients
+        if not all(isinstance(other.type, DisconnectedType) for other in others):
+            raise NotImplementedError("the gradients of a mixture's density have no gradients")
+        return [g * gradient for gradient in self(*inputs)[1:]]
 
     def c_code(self, node, name, inputs, outputs, sub):
         arguments = ", ".join([*inputs, *(f"&{output}" for output in outputs)])

@@ -100,9 +100,10 @@ bool run_forward(const Constants<T>& c, PyArrayObject* theta, PyArrayObject* log
     if (!prepare_output(kept, ndim, shape, type) || !prepare_output(variance, ndim, shape, type)
         || !prepare_output(kl, 0, shape, type))
         return false;
-    *(T*)PyArray_DATA(*kl) = forward(PyArray_SIZE(w.array), c, (const T*)w.data(), (const T*)ls.data(),
-                                     (T*)PyArray_DATA(*kept), (T*)PyArray_DATA(*variance));
-    return true;
+    return with_memory([&] {
+        *(T*)PyArray_DATA(*kl) = forward(PyArray_SIZE(w.array), c, (const T*)w.data(), (const T*)ls.data(),
+                                         (T*)PyArray_DATA(*kept), (T*)PyArray_DATA(*variance));
+    });
 }
 
 template <typename T>

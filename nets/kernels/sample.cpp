@@ -14,34 +14,35 @@ template <bool RECTIFY, typename T> inline T nonlinearity(T value) {
     return RECTIFY && value < 0 ? T(0) : value;  // NaN stays NaN
 }
 
+// z may be the array mean: each element is read before it is written. GCC vectorizes the loop only in a function of its own.
+template <bool RECTIFY, typename T, typename Bias>
+void forward_block(npy_intp length, T epsilon, const T* mean, const T* variance, const T* noise, Bias bias, T* z) {
+    #pragma GCC ivdep
+    for (npy_intp i = 0; i < length; ++i)
+        z[i] = nonlinearity<RECTIFY>(mean[i] + std::sqrt(variance[i] + epsilon) * noise[i] + bias(i));
+}
+
 template <bool RECTIFY, typename T>
 void forward(const Planes& s, T epsilon, const T* mean, const T* variance, const T* noise, const T* b, T* z) {
-    const npy_intp row = s.channels * s.pixels;
+    const npy_intp rows = s.pixels == 1 ? 1 : s.channels, length = s.pixels == 1 ? s.channels : s.pixels;
     #pragma omp parallel for schedule(static) if (s.size() > WORTH_THREADS)
     for (npy_intp image = 0; image < s.images; ++image)
-        for (npy_intp channel = 0; channel < (s.pixels == 1 ? 1 : s.channels); ++channel) {
-            const npy_intp first = image * row + channel * s.pixels, length = s.pixels == 1 ? row : s.pixels;
-            const T* __restrict__ m = mean + first;
-            const T* __restrict__ v = variance + first;
-            const T* __restrict__ n = noise + first;
-            const T* __restrict__ shift = b;
-            T* __restrict__ to = z + first;
+        for (npy_intp row = 0; row < rows; ++row) {
+            const npy_intp i = (image * rows + row) * length;
             if (s.pixels == 1)
-                for (npy_intp i = 0; i < length; ++i)
-                    to[i] = nonlinearity<RECTIFY>(m[i] + std::sqrt(v[i] + epsilon) * n[i] + shift[i]);
-            else {
-                const T bias = b[channel];
-                for (npy_intp i = 0; i < length; ++i)
-                    to[i] = nonlinearity<RECTIFY>(m[i] + std::sqrt(v[i] + epsilon) * n[i] + bias);
-            }
+                forward_block<RECTIFY>(length, epsilon, mean + i, variance + i, noise + i,
+                                       [b](npy_intp channel) { return b[channel]; }, z + i);
+            else
+                forward_block<RECTIFY>(length, epsilon, mean + i, variance + i, noise + i,
+                                       [bias = b[row]](npy_intp) { return bias; }, z + i);
         }
 }
 
-// The pointers are arguments, which GCC believes to be restricted, and so vectorizes the loop.
+// d_mean may be the array g, and d_variance the variance: each element is read before it is written.
 template <bool RECTIFY, typename T>
-void backward_block(npy_intp length, T epsilon, const T* __restrict__ variance, const T* __restrict__ noise,
-                    const T* __restrict__ z, const T* __restrict__ g, T* __restrict__ d_mean,
-                    T* __restrict__ d_variance) {
+void backward_block(npy_intp length, T epsilon, const T* variance, const T* noise, const T* z, const T* g, T* d_mean,
+                    T* d_variance) {
+    #pragma GCC ivdep
     for (npy_intp i = 0; i < length; ++i) {
         const T passed = RECTIFY && z[i] <= 0 ? T(0) : g[i];  // at NaN, g passes
         if (RECTIFY)

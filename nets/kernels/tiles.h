@@ -55,7 +55,13 @@ public:
             throw std::bad_alloc();
         return {bytes, pointer};
     }
-    void give_back(const std::pair<size_t, void*>& block) { blocks.insert(block); }
+    void give_back(const std::pair<size_t, void*>& block) noexcept {
+        try {
+            blocks.insert(block);
+        } catch (const std::bad_alloc&) {
+            free(block.second);
+        }
+    }
 };
 
 // Uninitialized memory, aligned to cache lines.

@@ -33,9 +33,9 @@ class Method:
     """The dense network; other methods override what they do otherwise.
 
     A method is made of its values: its flags' and those that scripts alone set. Calls come in this order: layers, when
-    the network is built; `check`; `start`, if it starts from weights on disk; `terms`, `groups`, `optimizer`, `step_updates` and
-    `state`, when training is compiled; `begin_epoch` and `before_step`; `row` after each epoch; `finish`; `row` once
-    more.
+    the network is built; `check`; `start`, if it starts from weights on disk; `terms`, `groups`, `optimizer`,
+    `step_updates` and `state`, when training is compiled; `begin_epoch` and `before_step`; `row` after each epoch;
+    `finish`; `row` once more.
 
     What is random may depend on its own numbers alone: `numpy.random.default_rng((seed, step))` in `begin_epoch` and
     `before_step`, a layer's noise stream in the graph. Then a run that is resumed needs nothing more than `state`.

@@ -10,8 +10,8 @@ __all__ = ["Magnitude"]
 class Magnitude(Masking):
     """Masked layers, whose share of pruned weights grows as 1 - (1 - ramp)^3 of `sparsity`.
 
-    A pruned weight has no gradient of the data, though weight decay and Adam's averages move it; it returns if kept ones
-    become smaller than it is.
+    A pruned weight has no gradient of the data, though weight decay and Adam's averages move it; it returns if kept
+    ones become smaller than it is.
 
     References
     ----------

@@ -6,8 +6,8 @@ from utils.flags import Flag, per_layer, percent
 
 __all__ = ["Masking", "SPARSITY"]
 
-SPARSITY = Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all layers "
-                                    "or one each", percent, nargs="+")
+SPARSITY = Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all "
+                                    "layers or one each", percent, nargs="+")
 
 
 class Masking(Method):

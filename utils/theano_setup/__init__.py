@@ -111,6 +111,8 @@ def user_flags():
         raise UserError(f"a theanorc file cannot be read: {' '.join(str(error).split())}") from None
     for section in parser.sections():
         for option, value in parser.items(section):
+            # The parser makes names lower-case, as Theano's does.
+            option = "floatX" if option == "floatx" else option
             flags[option if section == "global" else f"{section}.{option}"] = value
     flags.update(_theano_flags())
     return flags
@@ -141,8 +143,8 @@ def _check_supported(flags):
     floatx = flags.get("floatX", "float32")
     if floatx in ("float16", "float128"):
         raise UserError(f"floatX={floatx} is not supported: use float32, the default, or float64")
-    if flags.get("linker") == "py" or flags.get("mode") in ("DebugMode", "DEBUG_MODE"):
-        name = "linker" if flags.get("linker") == "py" else "mode"
+    if flags.get("linker") in ("py", "c") or flags.get("mode") in ("DebugMode", "DEBUG_MODE"):
+        name = "linker" if flags.get("linker") in ("py", "c") else "mode"
         raise UserError(f"{name}={flags[name]} is not supported, the C++ code of this project needs Theano's default: "
                         f"leave it out of THEANO_FLAGS and theanorc (for tests without C++, mode=FAST_COMPILE)")
 

@@ -120,7 +120,7 @@ class GpuOp(GpuKernelBase, Op):
 
     def make_node(self, *inputs):
         plain = self.op.make_node(*map(T.as_tensor_variable, inputs))
-        inputs = [T.as_tensor_variable(given) if number in self.HOST
+        inputs = [plain.inputs[number] if number in self.HOST
                   else gpu_contiguous(as_gpuarray_variable(given, self.context_name))
                   for number, given in enumerate(inputs)]
         return Apply(self, inputs, [GpuArrayType(output.dtype, output.broadcastable, self.context_name)()
@@ -136,7 +136,7 @@ class GpuOp(GpuKernelBase, Op):
         return [*super().c_header_dirs(), gpuarray_helper_inc_dir()]
 
     def c_code_cache_version(self):
-        return (_checksum(),)
+        return (_checksum(), *self.op.c_code_cache_version())
 
     def gpu_kernels(self, node, name):
         names = [f"v{number}" for number in range(len(node.inputs) + len(node.outputs))]

@@ -100,9 +100,9 @@ def compress(args):
     values = args.values or choose(forms)
     content = container.dumps(forms.compacted, values)
     path = args.output or os.path.join(args.run, "network.safetensors")
+    network = container.loads(content, path)
     with files.atomic_write(path) as file:
         file.write(content)
-    network = load(path)
     plain = b"".join(np.ascontiguousarray(array, "<f4").tobytes() for array in forms.dense.arrays.values())
     scores = {name: forms.score(name, *form) for name, form in {**forms.forms, "file": (network,)}.items()}
     rows = [("dense, pruned weights 0, float32", len(plain), scores["dense"]),

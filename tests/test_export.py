@@ -18,6 +18,7 @@ from utils.errors import UserError
 from utils.export import ExportedNetwork, compact, container, torch_state
 from utils.export.c_file import c_source
 from utils.export.coding import VALUES
+from utils.export.network import check
 from utils.export.onnx import onnx_model
 from utils.export.picture import read_picture
 
@@ -213,6 +214,28 @@ def test_whitening_too_large_for_float16_is_refused_there(packages):
     assert container.loads(container.dumps(network)).preprocessing["whitening"][0, 0] == 1e5
 
 
+@pytest.mark.parametrize("values", ["float16", "4"])
+@pytest.mark.parametrize("name", ["d.W", "d.b"])
+def test_numbers_too_large_for_a_form_are_refused_there(packages, name, values):
+    arrays = {"d.W": np.ones((2, 2), np.float32), "d.b": np.ones(2, np.float32)}
+    arrays[name][0] = 1e5
+    network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [2]},
+                               {"kind": "dense", "name": "d", "shape": [2], "nonlinearity": "softmax"}], arrays)
+    with pytest.raises(UserError, match=f"{name} has numbers up to 100,000, too large for .*take float32"):
+        container.dumps(network, values)
+    assert (container.loads(container.dumps(network)).arrays[name] == arrays[name]).all()
+
+
+@pytest.mark.parametrize("values", ["float32", "5"])
+def test_the_mean_of_inputs_that_are_no_images(packages, values):
+    mean = np.linspace(0, 1, 9, dtype=np.float32)
+    network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [9]},
+                               {"kind": "dense", "name": "d", "shape": [2], "nonlinearity": "softmax"}],
+                              {"d.W": np.ones((9, 2), np.float32)}, {"mean": mean})
+    found = container.loads(container.dumps(network, values)).preprocessing["mean"]
+    assert abs(found - mean).max() < 0.01
+
+
 def test_damaged_files_are_refused_with_one_line(packages, tmp_path):
     path = tmp_path / "net"
     content = container.dumps(mnist_like(), "5")
@@ -300,6 +323,8 @@ def test_prediction_from_a_file_needs_no_theano(packages, tmp_path):
     ([{"kind": "dense", "name": "d", "shape": [3], "nonlinearity": "elu"}], "'elu' is unknown"),
     ([{"kind": "dense", "name": "d", "shape": [3], "input": "x"}], "does not follow"),
     ([{"kind": "dense", "name": "d", "shape": [3]}], "d.W is missing"),
+    ([{"kind": "batch_norm", "name": "n", "shape": [2]}], "epsilon is missing"),
+    ([{"kind": "batch_norm", "name": "n", "shape": [2], "epsilon": -1}], "n has the epsilon -1"),
     ([{"kind": "dense", "name": "d"}], "shape is missing"), ([], "no list"), (None, "no network")])
 def test_networks_that_are_unknown_here_are_refused(layers, reason):
     with pytest.raises(UserError, match=reason):
@@ -326,6 +351,28 @@ def compiled(network, folder, flags=("-O2",), **keywords):
         function(images.ctypes.data_as(pointer), len(images), result.ctypes.data_as(pointer))
         return result
     return predict
+
+
+def test_sizes_that_would_take_long_are_refused():
+    for image, units in (([1, 2048, 2048], 2), ([1], 2 ** 19)):
+        layers = [{"kind": "input", "name": "input", "shape": image},
+                  {"kind": "max_pool", "name": "p", "size": [1, 1], "stride": [2048, 2048], "shape": [1, 1, 1]},
+                  {"kind": "dense", "name": "d", "shape": [units]}]
+        with pytest.raises(UserError, match="too large"):
+            check(layers[::2] if len(image) == 1 else layers, {"d.W": (1, units)})
+
+
+@pytest.mark.parametrize("text", ["*/ int x;", "*\\\n/ int x;", "*??/\n/ int x;", "\u00e9??/", "\\"])
+def test_a_strangers_names_stay_in_the_comment(text):
+    if not COMPILER:
+        pytest.skip("no C compiler")
+
+    def without_comments(title):
+        network = mnist_like()
+        network.classes = [title, *network.classes[1:]]
+        source = c_source(network, title=title).encode("ascii", "replace")
+        return subprocess.run([COMPILER, "-std=c99", "-E", "-P", "-"], input=source, capture_output=True).stdout
+    assert without_comments(text) == without_comments("plain")
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -445,6 +492,13 @@ def test_pictures_that_show_nothing_are_refused(tmp_path):
             read_picture(str(tmp_path / name), (1, 28, 28))
 
 
+def test_a_picture_for_a_network_that_takes_none_is_refused(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "some.png")
+    for shape in ((2, 8, 8), (64,)):
+        with pytest.raises(UserError, match="a picture does not fit a network for inputs of"):
+            read_picture(str(tmp_path / "some.png"), shape)
+
+
 def test_images_of_another_size_are_refused():
     with pytest.raises(UserError, match="do not fit"):
         mnist_like().predict(np.zeros((5, 7, 7)))
@@ -456,4 +510,8 @@ def test_a_run_without_files_is_refused(tmp_path):
         read_run(str(tmp_path))
     files.write_json(str(tmp_path / "network.json"), {"layers": [{"kind": "gate"}]})
     with pytest.raises(UserError, match="weights_pruned.npz does not exist"):
+        read_run(str(tmp_path))
+    files.write_arrays(tmp_path / "weights_pruned.npz", {"d.W": np.ones((2, 2), np.float32)})
+    files.write_arrays(tmp_path / "preprocessing.npz", {"whitening": np.eye(2, dtype=np.float32)})
+    with pytest.raises(UserError, match="preprocessing.npz has no arrays mean, or mean and whitening, alone"):
         read_run(str(tmp_path))

@@ -1,6 +1,7 @@
 import os
 import pickle
 import resource
+import threading
 import zipfile
 
 import numpy as np
@@ -110,6 +111,31 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert files.read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["x.json"]
 
 
+def test_two_writers_of_a_file_take_turns(tmp_path):
+    path, damaged = str(tmp_path / "x.json"), []
+
+    def write(length):
+        for number in range(40):
+            files.write_json(path, {"a": [number] * length})
+    files.write_json(path, {})
+    writers = [threading.Thread(target=write, args=(length,)) for length in (2, 20_000)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        try:
+            files.read_json(path)
+        except UserError as error:
+            damaged.append(error)
+    assert damaged == [] and len(set(files.read_json(path)["a"])) == 1
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_an_archive_of_nothing_is_refused(tmp_path):
+    files.write_arrays(tmp_path / "x.npz", {})
+    with pytest.raises(UserError, match="x.npz .*holds nothing"):
+        files.read_arrays(tmp_path / "x.npz")
+
+
 def test_the_clock_does_not_matter(tmp_path, arrays, monkeypatch):
     """It may stand at 1970, before the first year of a zip file; and the same arrays are the same file."""
     files.write_arrays(tmp_path / "x.npz", arrays)
@@ -120,7 +146,8 @@ def test_the_clock_does_not_matter(tmp_path, arrays, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ['{"a": ', "[1]", "", '{"a": NaN}', "[" * 100_000, '{"a": "\\ud800"}',
-                                  '{"a": ' + "9" * 5000 + "}", " " * (files.LARGEST_TEXT + 1)])
+                                  '{"a": ' + "9" * 5000 + "}", '{"a": 1e999}', '{"a": ' + "[" * 60 + "]" * 60 + "}",
+                                  " " * (files.LARGEST_TEXT + 1)])
 def test_damaged_json_is_named(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match="x.json"):

@@ -109,6 +109,18 @@ def test_a_lying_shape_is_refused(tmp_path):
         original_format.read_weights(write(tmp_path / "w.npy", content))
 
 
+def test_one_text_for_many_arrays_is_refused(tmp_path):
+    """20 arrays of 8,000 bytes in a file of half as many."""
+    array = np.ones((100, 20), "<f4")
+    content = python2_pickle([array] * 20)
+    text = b"T" + struct.pack("<i", array.nbytes) + array.tobytes()
+    first, rest = content.split(text, 1)
+    content = first + text + b"q\0" + rest.replace(text, b"h\0")      # kept as 0, taken from there
+    assert len(pickle.loads(content, encoding="latin1")) == 20 and len(content) < 12_000
+    with pytest.raises(UserError, match="more numbers than the file has bytes"):
+        original_format.read_weights(write(tmp_path / "w.npy", content))
+
+
 def test_other_files_are_refused(tmp_path):
     np.save(tmp_path / "w.npy", np.zeros(3))
     (tmp_path / "text.npy").write_text("text")

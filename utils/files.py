@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import math
 import os
@@ -20,6 +21,8 @@ __all__ = ["FULL", "atomic_write", "write_json", "write_arrays", "read_text", "r
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Bytes of a text file; more is refused unread.
 LARGEST_TEXT = 2 ** 24
+#: Objects and lists of JSON within each other: Python's own limit is of no use to what goes through them afterwards.
+_DEEPEST = 50
 #: An array's header, as numpy writes it for numbers and text. The type's size follows its letter.
 _HEADER = re.compile(rb"\{'descr': '[<|]([biufU])(\d{1,9})', 'fortran_order': (True|False), "
                      rb"'shape': \(((?:\d{1,18}, ?)*\d{0,18})\), \} *\n")
@@ -52,17 +55,33 @@ def atomic_write(path):
         if the file system refuses.
     """
     part = f"{path}.part"
-    with writing(path):
+    with writing(path), _locked(part) as file:
         try:
-            with open(part, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
             os.replace(part, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(part)
             raise
+
+
+def _locked(path):
+    """An empty binary file, which other processes wait for until it is closed."""
+    while True:
+        file = open(path, "wb", opener=_without_truncation)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            # Who had it before may have moved it away.
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                file.truncate()
+                return file
+        file.close()
+
+
+def _without_truncation(path, flags):
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
 
 
 def write_json(path, value):
@@ -83,9 +102,10 @@ def read_text(path):
 def read_json(path):
     """Reads a JSON object; raises UserError where that cannot be."""
     try:
-        value = json.loads(read_text(path), parse_constant=_refuse_constant)
+        value = json.loads(read_text(path), parse_constant=_refuse_constant, parse_float=_finite)
         if not isinstance(value, dict):
             raise ValueError("no JSON object")
+        _refuse_depth([value])
         # Escapes can make text that no file or terminal takes.
         json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -95,6 +115,20 @@ def read_json(path):
 
 def _refuse_constant(name):
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text):
+    value = float(text)
+    return value if math.isfinite(value) else _refuse_constant(text)
+
+
+def _refuse_depth(value):
+    for _ in range(_DEEPEST):
+        value = [inner for outer in value if isinstance(outer, (dict, list))
+                 for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        if not value:
+            return
+    raise ValueError(f"more than {_DEEPEST} objects within each other")
 
 
 def write_arrays(path, arrays):
@@ -120,6 +154,8 @@ def read_arrays(path):
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             members = archive.infolist()
+            if not members:
+                raise ValueError("it holds nothing")
             _check_members(members, os.fstat(file.fileno()).st_size)
             return {member.filename.removesuffix(".npy"): _array(member.filename, archive.read(member))
                     for member in members}

@@ -158,7 +158,7 @@ def read_weights(path):
         if not dtype.hasobject:
             raise ValueError("one array of numbers, no list of arrays")
         _check_opcodes(file)
-        content = _Unpickler(file, path).load()
+        content = _Unpickler(file, path, len(content)).load()
         arrays = content.value if isinstance(content, _Array) else content
         arrays = [array.value if isinstance(array, _Array) else array for array in arrays]
         if not all(isinstance(array, np.ndarray) for array in arrays):
@@ -190,22 +190,33 @@ def _check_opcodes(file):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file, path):
+    """Of a file of `size` bytes, which is as many as its numbers may have: a pickle can use one text many times."""
+
+    def __init__(self, file, path, size):
         super().__init__(file, encoding="latin1")  # as Python 2's strings need
         self._path = path
+        self._left = 2 * size       # text becomes bytes, and these an array
+
+    def _spend(self, size):
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("more numbers than the file has bytes")
+
+    def _reconstruct(self, kind, shape, typecode):
+        return _Array(self._spend)
+
+    def _encode(self, text, encoding):
+        self._spend(len(text))
+        return _encode(text, encoding)
 
     def find_class(self, module, name):
-        known = {("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-                 ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-                 ("numpy", "ndarray"): None, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
+        known = {("numpy.core.multiarray", "_reconstruct"): self._reconstruct,
+                 ("numpy._core.multiarray", "_reconstruct"): self._reconstruct,
+                 ("numpy", "ndarray"): None, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): self._encode}
         if (module, name) not in known:
             raise UserError(f"{self._path} asks for {module}.{name}, which is no array: refused, nothing in it was "
                             "executed")
         return known[module, name]
-
-
-def _reconstruct(kind, shape, typecode):
-    return _Array()
 
 
 def _encode(text, encoding):
@@ -230,6 +241,9 @@ class _Dtype:
 class _Array:
     """Stands for an array: `value` is a numpy array, or a list for an array of objects."""
 
+    def __init__(self, spend):
+        self._spend = spend
+
     def __setstate__(self, state):
         _, shape, dtype, fortran, content = state
         if dtype.code.startswith("O"):
@@ -237,6 +251,7 @@ class _Array:
                 raise ValueError("no list of arrays")
             self.value = content
             return
+        self._spend(len(content))
         content = content.encode("latin1") if isinstance(content, str) else content
         array = np.frombuffer(content, np.dtype(dtype.order + dtype.code))
         self.value = array.reshape(shape, order="F" if fortran else "C").astype(array.dtype.newbyteorder("="))

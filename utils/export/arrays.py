@@ -4,14 +4,25 @@ import math
 
 import numpy as np
 
+from utils.errors import UserError
 from utils.export import coding
 
-__all__ = ["ArrayStream", "float_type"]
+__all__ = ["ArrayStream", "float_type", "in_range"]
 
 
 def float_type(values):
     """numpy's name of the float that numbers are kept in."""
     return "<f4" if values == "float32" else "<f2"
+
+
+def in_range(name, values, dtype):
+    """A numpy array of that name as another float, a numpy type; UserError if a number is too large for it."""
+    with np.errstate(over="ignore"):
+        found = values.astype(dtype)
+    if not np.isfinite(found).all():
+        raise UserError(f"{name} has numbers up to {np.abs(values).max():,.0f}, too large for float16 and shared "
+                        "values: take float32")
+    return found
 
 
 class ArrayStream:
@@ -60,6 +71,8 @@ class ArrayStream:
         values = outputs_first[mask] if self.writing else None
         if self._bits:
             if count:
+                if self.writing:
+                    in_range(name, values, np.float16)
                 most = 2 ** self._bits
                 centers = self._stream.shared(most, coding.shared_values(values, most) if self.writing else None)
                 chosen = coding.nearest(centers.astype(np.float64), values) if self.writing else None
@@ -67,7 +80,7 @@ class ArrayStream:
             else:
                 values = np.empty(0, np.float32)
         else:
-            values = self._plain(count, values)
+            values = self._plain(name, count, values)
         if not self.writing:
             found = np.zeros(mask.shape, np.float32)
             found[mask] = values
@@ -78,30 +91,30 @@ class ArrayStream:
         """Biases and the like; shared values are equally spaced, as there are too few for finding better ones."""
         shape = array.shape if self.writing else array
         if self._bits:
-            levels, lowest, step = self._levels(array, min(self._bits + 1, 8))
+            levels, lowest, step = self._levels(name, array, min(self._bits + 1, 8))
             found = self._stream.symbols(math.prod(shape), 2 ** min(self._bits + 1, 8), levels)
             self.found[name] = (lowest + step * found).astype(np.float32).reshape(shape)
         else:
-            self.found[name] = self._plain(math.prod(shape), array).reshape(shape)
+            self.found[name] = self._plain(name, math.prod(shape), array).reshape(shape)
 
     def image(self, name, array):
         """The mean image: what a pixel differs from its neighbours, on the left and above; a bit less will do."""
         shape = array.shape if self.writing else array
-        if not self._bits:
+        if not self._bits or len(shape) == 1:
             return self.numbers(name, array)
         bits = min(self._bits, 7) - 1
-        levels, lowest, step = self._levels(array, bits)
+        levels, lowest, step = self._levels(name, array, bits)
         if self.writing:
             levels = np.diff(np.diff(levels.reshape(shape), axis=-2, prepend=0), axis=-1, prepend=0).ravel() % 2 ** bits
         found = self._stream.symbols(math.prod(shape), 2 ** bits, levels).reshape(shape).astype(np.int64)
         found = found.cumsum(axis=-1).cumsum(axis=-2) % 2 ** bits
         self.found[name] = (lowest + step * found).astype(np.float32)
 
-    def _levels(self, array, bits):
+    def _levels(self, name, array, bits):
         """Equally spaced levels from the lowest value on: their numbers (None when reading), lowest and step."""
         limits = None
         if self.writing:
-            limits = np.array([array.min(), array.max()], np.float16)
+            limits = in_range(name, np.array([array.min(), array.max()], np.float32), np.float16)
         lowest, highest = self._stream.floats(2, limits)
         step = (highest - lowest) / np.float32(2 ** bits - 1)
         if not self.writing:
@@ -111,9 +124,9 @@ class ArrayStream:
         levels = np.clip(np.rint((array.ravel() - lowest) / step), 0, 2 ** bits - 1).astype(np.int32)
         return levels, lowest, step
 
-    def _plain(self, count, values):
+    def _plain(self, name, count, values):
         if self.writing:
-            values = np.asarray(values).astype(self._type).ravel()
+            values = in_range(name, np.asarray(values), self._type).ravel()
             self._raw.append(values.tobytes())
             return values.astype(np.float32)
         size = count * np.dtype(self._type).itemsize

@@ -7,6 +7,7 @@ Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native)
 """
 
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -102,10 +103,10 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
     plain = network.preprocessing is None or whitened
     weights = network.weights().values()
     text = [_HEADER.format(
-        title=title.replace("*/", "* /"), function=function, inputs=math.prod(network.input_shape),
+        title=_in_comment(title), function=function, inputs=math.prod(network.input_shape),
         shape=" x ".join(map(str, network.input_shape)), outputs=len(network.classes),
         meaning="preprocessed and whitened" if whitened else "as the network sees them" if plain else
-        "pixels from 0 to 255", classes=", ".join(network.classes).replace("*/", "* /"), stack=8 * largest * lanes,
+        "pixels from 0 to 255", classes=_in_comment(", ".join(network.classes)), stack=8 * largest * lanes,
         kept=sum(map(np.count_nonzero, weights)), weights=sum(array.size for array in weights))]
     steps = _Steps(network, plain)
     text += steps.tables
@@ -122,6 +123,11 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
 }}
 """)
     return "\n".join(text)
+
+
+def _in_comment(text):
+    """A stranger's text without what could end a comment, trigraphs and joined lines too."""
+    return re.sub(r"[^ -~]|[\\?*/]", "_", text)
 
 
 def _padded(layers):

@@ -22,8 +22,8 @@ import numpy as np
 from utils import files
 from utils.errors import UserError
 from utils.export import coding
-from utils.export.arrays import ArrayStream, float_type
-from utils.export.network import WEIGHTED, ExportedNetwork, array_shapes, check
+from utils.export.arrays import ArrayStream, float_type, in_range
+from utils.export.network import LARGEST_IMAGE, WEIGHTED, ExportedNetwork, array_shapes, check
 from utils.export.optional import require
 from utils.export.texts import TextNetwork, has_no_capitals, text_shapes
 
@@ -112,12 +112,7 @@ def _image_arrays(network, values):
     arrays = {"architecture": _deflated(json.dumps(architecture, separators=(",", ":"))), **keep.content()}
     if "whitening" in (network.preprocessing or ()):
         matrix = network.preprocessing["whitening"]
-        with np.errstate(over="ignore"):
-            upper = matrix[np.triu_indices(len(matrix))].astype(float_type(values))
-        if not np.isfinite(upper).all():
-            raise UserError(f"whitening has numbers up to {np.abs(matrix).max():,.0f}, too large for "
-                            f"values={values!r}: take float32")
-        arrays["whitening"] = upper.tobytes()
+        arrays["whitening"] = in_range("whitening", matrix[np.triu_indices(len(matrix))], float_type(values)).tobytes()
     return arrays
 
 
@@ -240,7 +235,7 @@ def _decoded_text(arrays):
 
 def _with_indices(layers):
     """The layers, with stand-ins for indices that the code holds."""
-    found, left = [], LARGEST_TEXT
+    found, left = [], LARGEST_IMAGE
     for previous, layer in zip([None, *layers], layers):
         if layer["kind"] == "select" and "indices" not in layer:
             left -= max(previous["shape"][0], layer["shape"][0])

@@ -17,6 +17,8 @@ WEIGHTED = ("dense", "conv")
 NONLINEARITIES = ("identity", "rectify", "softmax", "tanh", "sigmoid")
 #: What a file may ask for, whoever wrote it: elements of one array or of one image's activations, and layers.
 LARGEST, MOST_LAYERS = 2 ** 26, 1000
+#: Pixels of an image, and outputs of a layer with weights: both are decoded one by one.
+LARGEST_IMAGE, MOST_UNITS = 2 ** 20, 2 ** 18
 #: Pixels are divided by this before a preprocessing's mean is subtracted.
 PIXEL_SCALE = 256
 
@@ -142,7 +144,11 @@ def read_run(folder, layers=None, preprocessing=None, classes=()):
     """
     layers, arrays = read_layers(folder, layers)
     if preprocessing is None:
-        preprocessing = files.read_arrays(os.path.join(folder, "preprocessing.npz"))
+        path = os.path.join(folder, "preprocessing.npz")
+        preprocessing = files.read_arrays(path)
+        # Of a damaged directory, arrays can be missing.
+        if set(preprocessing) not in ({"mean"}, {"mean", "whitening"}):
+            raise UserError(f"{path} has no arrays mean, or mean and whitening, alone: restore it from a copy")
     return ExportedNetwork(layers, arrays, _as_float32(preprocessing, folder), list(classes))
 
 
@@ -218,6 +224,8 @@ def check(layers, shapes):
         if sum(map(math.prod, left.values())) > LARGEST:
             raise ValueError("their arrays are too large")
         before = _lengths(layers[0]["shape"], 1, 3)
+        if math.prod(before) > LARGEST_IMAGE:
+            raise ValueError("the images are too large")
         for previous, layer in zip(layers, layers[1:]):
             if layer.get("input", previous["name"]) != previous["name"]:
                 raise ValueError(f"{layer['name']} does not follow {previous['name']}: only chains of layers are known")
@@ -226,7 +234,7 @@ def check(layers, shapes):
             found = output_shape(layer, before, left)
             if list(found) != list(layer["shape"]):
                 raise ValueError(f"{layer['name']} gives {found}, not {layer['shape']}")
-            if math.prod(found) > LARGEST:
+            if math.prod(found) > LARGEST or layer["kind"] in WEIGHTED and found[0] > MOST_UNITS:
                 raise ValueError(f"{layer['name']} is too large")
             if layer.get("nonlinearity") == "softmax" and len(found) != 1:
                 raise ValueError("a softmax over images is unknown")
@@ -274,6 +282,8 @@ def output_shape(layer, before, left):
             take("b", filters, optional=True)
         return _lengths([filters, *lengths], 3, 3)
     if kind == "batch_norm":
+        if not 0 < layer["epsilon"] < math.inf:
+            raise ValueError(f"{name} has the epsilon {layer['epsilon']}")
         for param in ("beta", "gamma", "mean", "inv_std"):
             take(param, before[0])
     elif kind == "affine":

@@ -26,6 +26,9 @@ def read_picture(path, input_shape):
     UserError
         if it is missing, no picture, too large, or empty.
     """
+    if len(input_shape) != 3 or input_shape[0] not in (1, 3):
+        raise UserError(f"a picture does not fit a network for inputs of {'x'.join(map(str, input_shape))}: it has one "
+                        "channel, or three")
     channels, rows, columns = input_shape
     try:
         # From memory, where no more is read than there is, whatever the file says of its sizes.

@@ -134,6 +134,8 @@ class Pruned:
             self.network, self.file_size = load(path), os.path.getsize(path)
         else:
             self.network, self.file_size = compact(read_run(summary["folder"])).network, None
+        if not isinstance(self.network, ExportedNetwork):
+            raise UserError(f"{summary['folder']} is of a network of texts: name runs on images")
         name = os.path.basename(os.path.normpath(summary["folder"]))
         self.title = summary["method_title"] + f" ({name})" * named
         self.error = f"{summary['test_error_percent']:.2f}"

@@ -32,8 +32,8 @@ def main():
     run = FinishedRun(args.run)
     rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
     for paper in published.rows(run.summary["network"], run.summary["k"], run.summary["method"]):
-        rows.append(("the paper's", f"{paper.error_percent:.2f}", tables.format_sparsity(paper.sparsity_percent),
-                     tables.format_compression(paper.compression)))
+        rows.append((f"the paper's, {paper.dataset}", f"{paper.error_percent:.2f}",
+                     tables.format_sparsity(paper.sparsity_percent), tables.format_compression(paper.compression)))
     theirs = None
     if args.log:
         theirs = original_format.read_log(args.log)

@@ -30,6 +30,7 @@ from tabulate import tabulate
 
 from experiments.common import status
 from utils import files, pictures, published, results, runs
+from utils.errors import UserError
 
 
 def main():
@@ -40,6 +41,8 @@ def main():
     add("--results", default="results", metavar="FOLDER", help="where the runs' folders are (default: results)")
     add("--output", metavar="FOLDER", help="where the figures go (default: figures below --results)")
     args = parser.parse_args()
+    if not os.path.isdir(args.results):
+        raise UserError(f"{args.results} is no folder: name one that holds runs")
     output = args.output or os.path.join(args.results, "figures")
     with files.writing(output):
         os.makedirs(output, exist_ok=True)

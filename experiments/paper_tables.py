@@ -1,4 +1,4 @@
-"""The paper's tables beside what was measured: mean (standard deviation) over the seeds found under results/.
+"""The paper's tables beside what was measured: mean (standard deviation) over the runs found under results/.
 
     python experiments/paper_tables.py
     python experiments/paper_tables.py --table lenet --format github    one table, for a Markdown file
@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from experiments.common import cluster, reproduction, status
 from utils import published, results, tables
+from utils.errors import UserError
 
 MOST_LAYERS = 6     # whose sparsities find room in a row
 HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Error %", "Sparsity per layer %", "Compression")
@@ -31,6 +32,8 @@ def main():
     chosen = [name for name in TABLES if name in args.table]
     if args.run:
         reproduction.run(chosen, folder, args, args.quick)
+    elif not os.path.isdir(folder):
+        raise UserError(f"{folder} is no folder: name one that holds runs, or train them with --run")
     groups = results.collect(folder)
     if args.quick:
         print("Rough: schedules squeezed into a few epochs, one seed. The figures say that everything runs, not what "
@@ -65,7 +68,8 @@ def networks(*names):
     """A function that gives the rows of the networks of those names."""
     def rows_of(groups):
         rows = []
-        for network, k in dict.fromkeys((row.network, row.k) for row in published.rows() if row.network in names):
+        widths = {(row.network, row.k) for row in (*published.rows(), *groups) if row.network in names}
+        for network, k in sorted(widths, key=lambda width: (names.index(width[0]), width[1])):
             own = [group for group in groups if (group.network, group.k) == (network, k) and not group.random_labels
                    and not group.validation]
             rows += [published_row(row, own) for row in published.rows(network, k)]

@@ -194,7 +194,7 @@ def best(groups):
     if not errors:
         raise UserError("--best: no setting has all its runs finished")
     chosen = min(errors, key=lambda setting: results.mean_and_deviation(errors[setting])[0])
-    named = " ".join(f"--{name} {value}" for name, value in chosen) or "the only setting"
+    named = " ".join(word for name, value in chosen for word in words(name, value)) or "the only setting"
     left_out = len(groups) - len(errors)
     title, _ = measure(groups[chosen][1][0])
     return (f"Best on validation data: {named}, {title}: {tables.column(errors[chosen], 2)}, {len(errors[chosen])} runs"

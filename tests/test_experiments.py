@@ -84,6 +84,16 @@ def test_a_run_goes_on_without_the_runs_that_it_started_from(run, pretrained):
     after = json.loads((run.folder / "moved" / "summary.json").read_text())
     assert (after["start"], after["start_recipe"]["epochs"]) == ("dense", 2)
     assert {**after, "seconds": 0} == {**before, "seconds": 0}
+    # What is kept by epoch goes on being kept.
+    assert "Drawn: " in result.stdout
+
+
+def test_a_finished_pretraining_of_other_flags_is_refused(run, pretrained):
+    shutil.copytree(run.folder / "pair-dense", run.folder / "other-dense")
+    result = run("lenet5_caffe", *DIGITS, "--pretrain", "dense", "--seed", 2, "--output", "other")
+    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+    assert "other-dense is of another run: seed is 1 there, not 2" in result.stderr
+    assert not (run.folder / "other").exists()
 
 
 def test_a_finished_pretraining_is_not_done_again(run, pretrained):
@@ -116,6 +126,16 @@ def test_the_kl_term_counts_from_the_start_without_warm_up(run, pretrained):
     assert weights["pair"][0] == 0 and weights["cold"] == 1
     summary = json.loads((run.folder / "cold" / "summary.json").read_text())
     assert (summary["flags"], summary["flags_shown"]) == ({"kl_warm_up": False}, "--no-kl-warm-up")
+
+
+@pytest.mark.parametrize("flags, expected", [
+    (("--temperature", 2), "--temperature is of --teacher"), (("--shift", 2, "--no-augment"), "--shift says how far"),
+    (("--pretrain", "sparse-vd", "--shift", 2), "--shift says how far"),
+    (("--pretrain", "finetune"), "--method finetune goes on from the weights of another run"),
+    (("--output",), "argument --output: expected one argument")])
+def test_flags_that_would_do_nothing_are_refused(run, flags, expected):
+    result = run("lenet_300_100", *DIGITS, *flags)
+    assert result.returncode != 0 and expected in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 def test_two_starts_are_refused(run):

@@ -97,6 +97,29 @@ def test_nested_recipes_are_joined_and_what_fits_two_stands_alone(tmp_path):
     assert [len(group.summaries) for group in results.collect(str(tmp_path))] == [1, 1, 1]
 
 
+def test_runs_of_other_scripts_stand_alone_and_name_them(tmp_path):
+    """Flags are what is not the script's own: the same ones mean another training."""
+    for seed, script in enumerate(("random_labels", "lenet_300_100", "gradient_variance"), 1):
+        write_run(tmp_path / script, seed=seed, experiment=script)
+    groups = results.collect(str(tmp_path))
+    assert {group.origin: [summary["seed"] for summary in group.summaries] for group in groups} == {
+        "lenet_300_100.py": [2, 3], "random_labels.py": [1]}
+    assert "SparseVD (random_labels.py), measured" in tables("--results", tmp_path).stdout
+
+
+def test_widths_that_the_paper_has_not_are_listed_too(tmp_path):
+    write_run(tmp_path / "wide", network="LeNet-300-100, k = 2")
+    line = next(line for line in tables("--results", tmp_path).stdout.splitlines() if "measured" in line)
+    assert line.startswith("LeNet-300-100, k = 2")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    for script in ("paper_tables", "paper_figures"):
+        result = scripts.run(script, "--results", tmp_path / "nosuch", cwd=ROOT)
+        assert result.returncode == 1 and "nosuch is no folder: name one that holds runs" in result.stderr
+    assert not (tmp_path / "nosuch").exists()
+
+
 def test_runs_of_other_hyper_parameters_stand_alone_and_name_them(tmp_path):
     write_run(tmp_path / "a", flags=[])
     write_run(tmp_path / "b", flags=["--no-kl-warm-up", "--log-sigma2 -8"])

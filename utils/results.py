@@ -19,6 +19,8 @@ __all__ = ["Group", "collect", "readable", "recipe", "read_baselines", "read_gra
 
 _KEYS = ("network", "k", "method", "start", "dataset_title", "epochs", "flags")
 _RECIPES = ("start_recipe", "teacher_recipe")
+#: Scripts that train as another one does, and do more beside it.
+_SAME_SCRIPT = {"gradient_variance": "lenet_300_100"}
 
 
 class Group(namedtuple("Group", (*_KEYS, "recipe", "origin", "summaries"))):
@@ -26,8 +28,8 @@ class Group(namedtuple("Group", (*_KEYS, "recipe", "origin", "summaries"))):
 
     `network`, `method` : names; `k` : width; `start` : what the weights started from, a name, or "random"; `flags` : as
     JSON, {name: value} of the hyper-parameters that are not the script's own; `recipe` : see :func:`recipe`; `origin` :
-    of the runs that these started from or learned from, what tells this group from others that agree in all before, as
-    text, or ""; `summaries` : by seed, each with its `folder`.
+    of the script, and of the runs that these started from or learned from, what tells this group from others that agree
+    in all before, as text, or ""; `summaries` : by seed, each with its `folder`.
     """
 
     __slots__ = ()
@@ -54,7 +56,7 @@ def collect(folder="results"):
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*", "summary.json")))
     for summary in readable(_read_run, map(os.path.dirname, paths)):
         key = tuple(json.dumps(summary[key], sort_keys=True) if key == "flags" else summary[key] for key in _KEYS)
-        groups[key][json.dumps([summary.get(key) for key in _RECIPES], sort_keys=True)].append(summary)
+        groups[key][json.dumps(recipe(summary), sort_keys=True)].append(summary)
     found = []
     for key, by_recipe in groups.items():
         joined = _joined(by_recipe.values())
@@ -78,17 +80,29 @@ def _joined(groups):
 
 def _says_more(one, other):
     """Whether a recipe is the other one but for what that does not know."""
-    return one != other and one.keys() == other.keys() and all(
-        one[key] == other[key] or key in _RECIPES and one[key] is not None
-        and (other[key] is None or _says_more(one[key], other[key])) for key in one)
+    return one != other and all(_agree(key, one.get(key), other.get(key)) for key in {**one, **other})
+
+
+def _agree(key, more, less):
+    if more == less:
+        return True
+    unknown = key in ("experiment", *_RECIPES) and more is not None
+    return unknown and (less is None or isinstance(more, dict) and _says_more(more, less))
 
 
 def _told_apart(recipes):
-    """For each recipe, what those that its runs started from or learned from have and others' have not, as text."""
-    origins = [_origins(one) for one in recipes]
-    known = [set(own) for own in origins if own]
+    """For each recipe, what its script and those that its runs started from or learned from have, and others' have not,
+    as text."""
+    scripts = [[f"{one['experiment']}.py"] if one["experiment"] else [] for one in recipes]
+    return [", ".join(script + origin) for script, origin in zip(_unshared(scripts), _unshared(map(_origins, recipes)))]
+
+
+def _unshared(lists):
+    """Each list of texts without what all have, but for those that are empty."""
+    lists = list(lists)
+    known = [set(own) for own in lists if own]
     shared = set.intersection(*known) if known else set()
-    return [", ".join(part for part in own if part not in shared) for own in origins]
+    return [[part for part in own if part not in shared] for own in lists]
 
 
 def _origins(recipe):
@@ -105,8 +119,11 @@ def _origins(recipe):
 def recipe(summary):
     """What runs that differ in the seed alone have in common, with the recipes of the runs that they started from and
     learned from; None where there is none, and in summaries from before they were kept there.
+
+    The script is a part of it, as flags are what is not the script's own.
     """
-    return {key: summary.get(key) for key in (*_KEYS, *_RECIPES)}
+    script = summary.get("experiment")
+    return {"experiment": _SAME_SCRIPT.get(script, script), **{key: summary.get(key) for key in (*_KEYS, *_RECIPES)}}
 
 
 _warned = set()

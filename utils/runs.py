@@ -20,7 +20,7 @@ from utils.schemas import FORMAT
 from utils.version import VERSION
 
 __all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
-           "provenance", "flattened", "SPARSITY", "LEFT", "FORMAT"]
+           "require_same_settings", "provenance", "flattened", "SPARSITY", "LEFT", "FORMAT"]
 
 #: With a layer's name behind it, the history's column of that layer's sparsity.
 SPARSITY = "sparsity_percent_"
@@ -28,6 +28,8 @@ SPARSITY = "sparsity_percent_"
 LEFT = "_left"
 #: Of the environment, what numbers depend on; the number of threads only where operations are Theano's own.
 _DECISIVE = ("Theano", "Lasagne", "numpy", "device", "floatX", "blas", "cxxflags")
+#: Of the configuration, what is trained; the rest is where and when.
+_WHAT = ("settings", "method_title", "prunes")
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -85,9 +87,9 @@ class Run:
             raise UserError(f"{self.folder} is finished, and its checkpoint is not there: train anew, in another "
                             "folder, by --output")
         if holds_run(self.folder):
-            self.config = self._stored_config()
-            self._require_same_settings(self.folder, self.config, config)
-            origin = {name: value for name, value in config.items() if name != "settings"}
+            self.config = _stored_config(self.folder)
+            require_same_settings(self.folder, self.config["settings"], config["settings"], self._defaults)
+            origin = {name: value for name, value in config.items() if name not in _WHAT}
             self.config["resumed"] = [*self.config.get("resumed", []), origin]
         #: The last checkpoint as (arrays, epoch, history, generator), see `save_checkpoint`; None if there is none yet.
         self.checkpoint = self._load_checkpoint() if resume else None
@@ -147,14 +149,8 @@ class Run:
         _require_this_format(path, meta)
         with advising("without --resume, a new run begins"):
             schemas.check(meta, schemas.Checkpoint, path)
-        self._require_same_settings(path, meta, self.config)
+        require_same_settings(path, meta["settings"], self.config["settings"], self._defaults)
         return arrays, meta["epoch"], meta["history"], meta["generator"]
-
-    def _stored_config(self):
-        path = self.path("config.json")
-        config = files.read_json(path)
-        _require_this_format(path, config)
-        return schemas.check(config, schemas.Config, path)
 
     def _warn_of_another_environment(self, config):
         """Says what else than the settings makes the run's numbers differ from those of one that was never stopped."""
@@ -165,17 +161,6 @@ class Run:
             changes = "; ".join(f"{name} was {before[name]}, now {now.get(name)}" for name in changed)
             self.log("warning: this run goes on elsewhere than it began, and weights may differ in their last bits "
                      f"from those of a run that was never stopped: {changes}")
-
-    def _require_same_settings(self, where, found, expected):
-        old, new, defaults = map(flattened, (found.get("settings", {}), expected["settings"], self._defaults))
-        differences = []
-        for key in {**old, **new}:
-            values = [settings.get(key, defaults.get(key)) for settings in (old, new)]
-            if values[0] != values[1]:
-                differences.append(f"{key.split('.')[-1]} is {values[0]!r} there, not {values[1]!r}")
-        if differences:
-            raise UserError(f"{where} is of another run: {'; '.join(differences)}. Give the same flags, or start a new "
-                            "run without --resume")
 
     def write_history(self, history):
         """Writes a row an epoch to `history.csv`."""
@@ -196,6 +181,36 @@ class Run:
 
     def __exit__(self, *error):
         self.close()
+
+
+def require_same_settings(where, found, expected, defaults):
+    """`UserError`, which says of `where` what is different, if a run's settings are not the expected ones.
+
+    Parameters
+    ----------
+    where : str
+        a path
+    found, expected : dict
+        values or sections of values
+    defaults : dict
+        likewise: what a setting is that one of them does not name
+    """
+    old, new, defaults = map(flattened, (found, expected, defaults))
+    differences = []
+    for key in {**old, **new}:
+        values = [settings.get(key, defaults.get(key)) for settings in (old, new)]
+        if values[0] != values[1]:
+            differences.append(f"{key.split('.')[-1]} is {values[0]!r} there, not {values[1]!r}")
+    if differences:
+        raise UserError(f"{where} is of another run: {'; '.join(differences)}. Give the same flags, or start a new "
+                        "run, in another folder, without --resume")
+
+
+def _stored_config(folder):
+    path = os.path.join(folder, "config.json")
+    config = files.read_json(path)
+    _require_this_format(path, config)
+    return schemas.check(config, schemas.Config, path)
 
 
 def _require_this_format(path, found):

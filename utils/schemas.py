@@ -57,6 +57,7 @@ class _Training(TypedDict):
 class _Recipe(TypedDict):
     """What a run's files say of another one, that it started from or learned from."""
 
+    experiment: NotRequired[Name | None]
     network: Name
     k: AboveZero
     method: Name
@@ -100,6 +101,8 @@ class Config(_Origin):
 
     format: Format
     settings: _Settings
+    method_title: NotRequired[Name]
+    prunes: NotRequired[bool]
     resumed: NotRequired[list[_Origin]]
 
 

@@ -1,6 +1,5 @@
 """The command line that the experiments share."""
 
-import argparse
 import os
 from dataclasses import dataclass, field, replace
 
@@ -222,6 +221,9 @@ def resolved(experiment, method, given):
         if (value != script[flag.name] or flag.name in (values["given"] or ())) and (flag.in_tables or flag in own):
             if flag.name == "learning_rate" and rate == script["learning_rate"]:
                 continue
+            # Of its pretraining alone.
+            if flag.name == "shift" and not values["augment"]:
+                continue
             flags[flag.name] = value
             if flag.in_tables:
                 shown.append(flag.text(value))
@@ -252,7 +254,7 @@ def parse(experiment, description, arguments=None):
     SystemExit
         for flags that there are not, after a line that names them.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = Parser(experiment.name, None, add_help=False)
     for option in ("--method", "--output"):
         early.add_argument(option)
     early.add_argument("--resume", nargs="?", const="")
@@ -276,11 +278,16 @@ def parse(experiment, description, arguments=None):
         if same:
             given["given"] = same
     options = resolved(experiment, known, given)
-    if options.values["shift"] and not (options.values["augment"] or options.values["pretrain"]):
+    trained = [options.values, *({**experiment.values(name), **typed} for name in options.values["pretrain"] or ())]
+    if options.values["shift"] and not any(values["augment"] for values in trained):
         raise UserError("--shift says how far --augment shifts images: give that too")
+    of_teacher = [name for name in ("temperature", "teacher_weight") if name in typed]
+    if of_teacher and not options.values["teacher"]:
+        raise UserError(f"{_FLAGS[of_teacher[0]].option} is of --teacher: give that too")
     folder = folder or runs.default_folder(experiment.name, options.values["dataset"], known, options.values["seed"])
-    return replace(options, folder=folder, resume=resume, resume_hint=f"--resume {folder}", data_dir=args.data_dir,
-                   snapshots=getattr(args, "snapshots", False))
+    hint = f"--resume {folder}" + (f" --data-dir {args.data_dir}" if args.data_dir else "")
+    snapshots = getattr(args, "snapshots", False) or resume and os.path.isdir(os.path.join(folder, "snapshots"))
+    return replace(options, folder=folder, resume=resume, resume_hint=hint, data_dir=args.data_dir, snapshots=snapshots)
 
 
 def _folder(args, experiment):

@@ -20,6 +20,7 @@ from utils.pictures import Snapshots
 __all__ = ["run_script", "run"]
 
 _Began = namedtuple("_Began", "name title recipe")     # Of the weights, kept when they themselves are not.
+_RANDOM = _Began("random", "random", None)
 
 
 def run_script(experiment, description, after_epoch=None, after_run=None):
@@ -75,7 +76,10 @@ def run(options, after_epoch=None):
     if earlier:
         _check_all([*earlier, options], dataset)
     for one in earlier:
-        if not runs.is_finished(one.folder):
+        if runs.is_finished(one.folder):
+            runs.require_same_settings(one.folder, runs.read_config(one.folder)["settings"],
+                                       _settings(one, dataset, _stored_start(one.folder)), one.defaults())
+        else:
             _train(one, dataset, start)
         start = one.folder
     return _train(options, dataset, start, after_epoch), dataset
@@ -85,12 +89,19 @@ def _check_all(trainings, dataset):
     """`UserError` for what is wrong with one of several trainings, each from the weights of the one before."""
     before = None
     for options in trainings:
+        _require_start(options, before or options.values["init_from"])
         net, _ = _built(options, dataset)
         # Pruned weights fit any method.
         if before and options.method.starts_from == "weights.npz":
             missing = warm_start.Weights.of(*before).copy_to(net)
             options.method.start(net, missing, _given(options))
         before = net, f"--pretrain {options.method.name}"
+
+
+def _require_start(options, start):
+    if options.method.needs_start and not start:
+        raise UserError(f"--method {options.method.name} goes on from the weights of another run: give --init-from "
+                        "RUN, or --pretrain METHOD")
 
 
 def _goes_on(options):
@@ -127,9 +138,8 @@ def _built(options, dataset):
 def _train(options, dataset, start, after_epoch=None):
     """One training, from random weights or from those at the path `start`."""
     values, method, kind = options.values, options.method, options.experiment.data
-    if method.needs_start and not start and not _goes_on(options):
-        raise UserError(f"--method {method.name} goes on from the weights of another run: give --init-from RUN, or "
-                        "--pretrain METHOD")
+    if not _goes_on(options):
+        _require_start(options, start)
     generator = seed_generators(values["seed"])
     net, teacher = _built(options, dataset)
     studied = teacher.taught(dataset, options.data_dir) if teacher else dataset
@@ -137,10 +147,9 @@ def _train(options, dataset, start, after_epoch=None):
     if values["augment"]:
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
-    began, remark = _Began("random", "random", None), None
+    began, remark = _RANDOM, None
     if _goes_on(options):
-        stored = runs.read_config(options.folder)["settings"].get("start", {})
-        began = began._replace(**{name: stored[name] for name in began._fields if name in stored})
+        began = _stored_start(options.folder)
     elif start:
         source = warm_start.Weights.read(start, method.starts_from)
         began = _Began(source.name, source.title, source.recipe)
@@ -178,11 +187,23 @@ def _train(options, dataset, start, after_epoch=None):
 
 def _open(options, dataset, began):
     """The run's folder."""
+    config = {"settings": _settings(options, dataset, began), "method_title": options.method.title,
+              "prunes": options.method.prunes, "environment": theano_setup.describe(), **runs.provenance()}
+    return runs.Run(options.folder, config, options.resume, options.defaults(), options.resume_hint)
+
+
+def _settings(options, dataset, began):
+    """What `config.json` has of what is trained."""
     settings = options.sections()
     settings["dataset"].update(title=dataset.name, fingerprint=dataset.fingerprint)
     settings["start"].update(began._asdict())
-    return runs.Run(options.folder, {"settings": settings, "environment": theano_setup.describe(), **runs.provenance()},
-                    options.resume, options.defaults(), options.resume_hint)
+    return settings
+
+
+def _stored_start(folder):
+    """Where a folder's run began."""
+    stored = runs.read_config(folder)["settings"].get("start", {})
+    return _RANDOM._replace(**{name: stored[name] for name in _Began._fields if name in stored})
 
 
 def _announce(options, run, dataset):

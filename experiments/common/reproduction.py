@@ -92,6 +92,10 @@ def run(tables, folder, args, quick=False):
     UserError, SystemExit
         as :func:`experiments.common.sweep.train`
     """
+    without = [table for table in tables if not any(run.table == table for run in PAPER_RUNS)]
+    if without:
+        print(f"Of the tables {', '.join(without)}, --run trains nothing; docs/results.md has the commands of their "
+              "runs.")
     left_out = [run.name for run in PAPER_RUNS if quick and run.table in tables and run.quick_epochs is None]
     if left_out:
         print(f"Left out of the quick version: {', '.join(left_out)}.")

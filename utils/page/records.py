@@ -193,11 +193,12 @@ def _unfinished(config, history):
     start = settings.get("start", {})
     start = start.get("title", "random") if isinstance(start, dict) else start
     return {"network": settings["network"], "k": settings.get("k", 1.0), "network_title": settings["network_title"],
-            "method": method["name"], "method_title": published.method_title(method["name"]),
+            "method": method["name"],
+            "method_title": config.get("method_title", published.method_title(method["name"])),
             "start": start, "start_title": start, "dataset_title": dataset.get("title", dataset["name"]),
             "seed": training["seed"], "epochs": training["epochs"], "flags": {},
             "flags_shown": _flags(config.get("command", "")), "test_error_percent": last.get("test_error_percent"),
-            "compression": last.get("compression"), "prunes": bool(runs.sparsity_columns(last)),
+            "compression": last.get("compression"), "prunes": config.get("prunes", last.get("compression", 1) != 1),
             "sparsity_percent_total": _to_sparsity(last["compression"]) if last.get("compression") else None}
 
 

@@ -1,15 +1,17 @@
 """Finds a data set's files on disk or downloads them; either way, what is not the genuine content is refused."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
+import time
 from dataclasses import dataclass
 
 import requests
+import urllib3
 from tqdm import tqdm
 
 from data.archives import gunzip, unzip
+from utils import files
 from utils.errors import UserError, advising
 
 __all__ = ["FileSet", "data_folder", "find", "find_or_download", "find_or_unzip"]
@@ -21,6 +23,8 @@ DEFAULT_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "downl
 #: Bytes of a file; more is refused unread.
 LARGEST = 2 ** 29
 CONNECT_SECONDS, STALL_SECONDS = 10, 20
+#: A server that sends fewer bytes than this in three times STALL_SECONDS is given up.
+SLOWEST = 2 ** 16
 
 
 @dataclass(frozen=True)
@@ -170,10 +174,7 @@ def _paths(name, places, unpack):
 
 def _read(file_set, name, path, unpack, variant=None):
     try:
-        if os.path.getsize(path) > LARGEST:
-            raise UserError(f"{path} has more than {LARGEST:,} bytes, and no data set's file does")
-        with open(path, "rb") as file:
-            content = unpack(file.read(), path)
+        content = unpack(_content(path, path), path)
         if not variant:
             _check(file_set, name, content, path)
     except OSError as error:
@@ -183,6 +184,14 @@ def _read(file_set, name, path, unpack, variant=None):
         variant = " (or say by --variant what it is)" if file_set.variants else ""
         raise UserError(f"{error}; delete or replace it{anew}{variant}") from None
     return content
+
+
+def _content(path, source):
+    """The bytes of the file at `path`; UserError says of `source` that they are more than LARGEST."""
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise UserError(f"{source} has more than {LARGEST:,} bytes, and no data set's file does")
+        return file.read(LARGEST)
 
 
 def _check(file_set, name, content, path):
@@ -198,9 +207,8 @@ def _download(file_set, name, folder, unpack):
     failures = []
     try:
         os.makedirs(folder, exist_ok=True)
-        # The partial file outlives the process, so that the next one resumes it. The lock keeps two of them apart.
-        with open(path + ".part", "ab") as part:
-            fcntl.flock(part, fcntl.LOCK_EX)
+        # The partial file outlives the process, so that the next one resumes it.
+        with _alone(path + ".part") as part:
             if os.path.exists(path):
                 return _read(file_set, name, path, unpack)
             for mirror in mirrors:
@@ -209,10 +217,9 @@ def _download(file_set, name, folder, unpack):
                     resumed = part.seek(0, os.SEEK_END) > 0
                     try:
                         _fetch(url, name, part)
-                        with open(part.name, "rb") as file:
-                            content = unpack(file.read(), url)
+                        content = unpack(_content(part.name, url), url)
                         _check(file_set, name, content, url)
-                    except requests.RequestException as error:
+                    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
                         failures.append(f"{mirror}: {_reason(error)}")
                         break
                     except UserError as error:
@@ -225,8 +232,6 @@ def _download(file_set, name, folder, unpack):
                         os.fsync(part.fileno())
                         os.replace(part.name, path)
                         return content
-            if part.seek(0, os.SEEK_END) == 0:
-                os.unlink(part.name)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; name another folder with --data-dir or "
                         f"{DATA_VARIABLE}") from None
@@ -236,26 +241,68 @@ def _download(file_set, name, folder, unpack):
                     f"{folder} yourself: {urls}{others}; or try without a download: --dataset {file_set.trial}")
 
 
+@contextlib.contextmanager
+def _alone(path):
+    """Opens a file to write to, one process at a time, and deletes it if it is left empty."""
+    with files.locked(path) as file:
+        try:
+            yield file
+        finally:
+            if file.seek(0, os.SEEK_END) == 0:
+                os.unlink(path)
+
+
 def _fetch(url, name, part):
-    """Appends to the open file `part` what it lacks of `url`; a server that cannot resume sends it anew."""
+    """Appends to the open file `part` what it lacks of `url`; a server that cannot resume sends it anew.
+
+    Raises
+    ------
+    requests.RequestException, urllib3.exceptions.HTTPError, ValueError
+        if the server does not deliver; requests lets through some errors of what it calls.
+    """
     have = part.seek(0, os.SEEK_END)
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as response:
+    with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS),
+                      hooks={"response": _without_body}) as response:
         if response.status_code == 416:  # nothing is missing, or the partial file is of something else: the hash tells
             return
         response.raise_for_status()
         if response.status_code != 206:
             part.truncate(0)
-            have = 0
-        length = int(response.headers.get("Content-Length", 0))
-        with tqdm(desc=name, total=have + length or None, initial=have, unit="B", unit_scale=True, disable=None) as bar:
-            # Fewer bytes than announced end in an exception of requests.
-            for chunk in response.iter_content(1 << 16):
+            have = part.seek(0)
+        total = min(have + (response.raw.length_remaining or 0), LARGEST) or None
+        with tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, disable=None) as bar:
+            for chunk in _chunks(response.raw):
                 part.write(chunk)
                 bar.update(len(chunk))
+                have += len(chunk)
+                if have > LARGEST:  # refused when it is read
+                    break
         part.flush()
+
+
+def _without_body(response, **_):
+    """Closes an answer that redirects; requests would read all of it, however much it is."""
+    if response.is_redirect:
+        response.close()
+
+
+def _chunks(body):
+    """The body of an answer as it arrives. Fewer bytes than announced, or too few in the time, raise HTTPError.
+
+    It is not decoded: to many servers, a file's own gzip is a Content-Encoding, and Range counts encoded bytes. Where
+    a server did encode the file though it was asked not to, the hash tells.
+    """
+    count, end = 0, time.monotonic() + 3 * STALL_SECONDS
+    while chunk := body.read1(1 << 16, decode_content=False):
+        yield chunk
+        count += len(chunk)
+        if time.monotonic() > end:
+            if count < SLOWEST:
+                raise urllib3.exceptions.TimeoutError
+            count, end = 0, time.monotonic() + 3 * STALL_SECONDS
 
 
 def _reason(error):
@@ -263,8 +310,11 @@ def _reason(error):
         return f"HTTP status {error.response.status_code}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "the connection stalled"
+    if isinstance(error, urllib3.exceptions.ProtocolError):
         return "the connection broke off"
     if isinstance(error, requests.ConnectionError):
-        return "the connection failed" if "timed out" not in str(error) else "the connection stalled"
-    return type(error).__name__
+        return "the connection failed"
+    kind = type(error).__name__
+    return f"no valid address or answer ({kind})" if isinstance(error, ValueError) else kind

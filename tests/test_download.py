@@ -1,11 +1,13 @@
 """Downloads from an HTTP server on loopback that misbehaves."""
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,6 +22,7 @@ from data.download import FileSet, find_or_download
 from utils.errors import UserError
 
 CONTENT = np.random.RandomState(0).bytes(500000)
+PACKED = gzip.compress(CONTENT, mtime=0)
 NAME = "file.gz"
 
 
@@ -29,8 +32,9 @@ def serve(monkeypatch):
     monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(download, "LARGEST", 2 ** 20)
     with contextlib.ExitStack() as stack:
-        def serve(behaviour, packed=gzip.compress(CONTENT, mtime=0)):
+        def serve(behaviour, packed=PACKED):
             requests = []
 
             class Handler(BaseHTTPRequestHandler):
@@ -50,9 +54,11 @@ def serve(monkeypatch):
         yield serve
 
 
-def send(handler, body, status=200, length=None):
+def send(handler, body, status=200, length=None, **headers):
     handler.send_response(status)
     handler.send_header("Content-Length", str(len(body) if length is None else length))
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), str(value))
     handler.end_headers()
     handler.wfile.write(body)
 
@@ -61,14 +67,14 @@ def good(handler, packed):
     send(handler, packed)
 
 
-def resumable(handler, packed):
+def resumable(handler, packed, **headers):
     wanted = handler.headers.get("Range")
     if not wanted:
-        return send(handler, packed)
+        return send(handler, packed, **headers)
     start = int(wanted.removeprefix("bytes=").removesuffix("-"))
     if start >= len(packed):
         return send(handler, b"", status=416)
-    send(handler, packed[start:], status=206)
+    send(handler, packed[start:], status=206, **headers)
 
 
 def truncates(handler, packed):
@@ -81,6 +87,33 @@ def stalls(handler, packed):
     time.sleep(3)
 
 
+def trickles(handler, packed):
+    send(handler, b"", length=len(packed))
+    with contextlib.suppress(OSError):
+        for place in range(100):
+            handler.wfile.write(packed[place:place + 1])
+            time.sleep(0.05)
+
+
+def endless(handler, packed):
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        for _ in range(256):
+            handler.wfile.write(bytes(2 ** 16))
+
+
+def negative_chunk(handler, packed):
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"-5\r\n" + packed)
+
+
+def compresses(handler, packed):
+    send(handler, gzip.compress(packed), Content_Encoding="gzip")
+
+
 def wrong_bytes(handler, packed):
     send(handler, gzip.compress(b"something else"))
 
@@ -91,6 +124,20 @@ def error_page(handler, packed):
 
 def missing(handler, packed):
     send(handler, b"not here", status=404)
+
+
+def redirects(address):
+    def behaviour(handler, packed):
+        send(handler, b"", 302, Location=address)
+    return behaviour
+
+
+#: What servers do, and what the error says of it.
+MISBEHAVIOURS = [(truncates, "broke off"), (stalls, "stalled"), (trickles, "stalled"), (endless, "more than 1,048,576"),
+                 (negative_chunk, "broke off"), (compresses, "sha256"), (wrong_bytes, "sha256"), (error_page, "sha256"),
+                 (missing, "HTTP status 404"),
+                 *((redirects(address), "no valid address") for address in (
+                     "http://a..b/x", f"http://{'a' * 70}.org/x", "http://[/x", "http://\xff\xfe/x"))]
 
 
 def file_set(*mirrors):
@@ -111,7 +158,7 @@ def test_a_download_is_stored_and_not_repeated(serve, tmp_path):
     assert requests == [None] and listing(tmp_path) == [NAME]
 
 
-@pytest.mark.parametrize("behaviour", [truncates, stalls, wrong_bytes, error_page, missing])
+@pytest.mark.parametrize("behaviour", [behaviour for behaviour, _ in MISBEHAVIOURS])
 def test_the_next_mirror_is_tried(serve, tmp_path, behaviour):
     bad, asked = serve(behaviour)
     assert get(tmp_path, bad, serve(resumable)[0]) == CONTENT
@@ -128,8 +175,7 @@ def test_another_data_sets_file_of_the_same_name_is_left_where_it_is(serve, tmp_
         get(tmp_path, "http://127.0.0.1:1/")
 
 
-@pytest.mark.parametrize("behaviour, reason", [(truncates, "broke off"), (stalls, "stalled"), (wrong_bytes, "sha256"),
-                                               (error_page, "sha256"), (missing, "HTTP status 404")])
+@pytest.mark.parametrize("behaviour, reason", MISBEHAVIOURS)
 def test_where_no_mirror_delivers_one_line_says_what_to_do(serve, tmp_path, behaviour, reason):
     url, _ = serve(behaviour)
     with pytest.raises(UserError) as error:
@@ -137,7 +183,23 @@ def test_where_no_mirror_delivers_one_line_says_what_to_do(serve, tmp_path, beha
     text = str(error.value)
     assert reason in text and "\n" not in text
     assert url + NAME in text and str(tmp_path / "tiny") in text and "--dataset digits" in text
-    assert NAME not in listing(tmp_path)
+    assert NAME not in listing(tmp_path) and all(path.stat().st_size for path in (tmp_path / "tiny").iterdir())
+
+
+@pytest.mark.parametrize("headers", [{"length": "abc"}, {"length": -1}, {"length": "9" * 5000},
+                                     {"Content_Length": len(PACKED)}])
+def test_an_odd_length_does_not_matter_where_the_bytes_are_right(serve, tmp_path, headers):
+    url, _ = serve(lambda handler, packed: send(handler, packed, **headers))
+    assert get(tmp_path, url) == CONTENT
+
+
+def test_the_body_of_a_redirect_is_not_waited_for(serve, tmp_path):
+    def behaviour(handler, packed):
+        if handler.path == "/elsewhere":
+            return send(handler, packed)
+        send(handler, b"", 302, length=1, Location="/elsewhere")
+        time.sleep(1)
+    assert get(tmp_path, serve(behaviour)[0]) == CONTENT
 
 
 def test_a_broken_download_is_resumed(serve, tmp_path):
@@ -149,6 +211,18 @@ def test_a_broken_download_is_resumed(serve, tmp_path):
     url, requests = serve(resumable)
     assert get(tmp_path, url) == CONTENT
     assert requests == [f"bytes={have}-"] and have > 0 and listing(tmp_path) == [NAME]
+
+
+@pytest.mark.parametrize("first", [None, truncates])
+def test_a_file_that_the_server_calls_encoded_is_stored_as_it_is(serve, tmp_path, first):
+    def behaviour(handler, packed):
+        resumable(handler, packed, Content_Encoding="gzip")
+    if first:
+        with pytest.raises(UserError):
+            get(tmp_path, serve(first)[0])
+    url, requests = serve(behaviour)
+    assert get(tmp_path, url) == CONTENT and len(requests) == 1
+    assert (tmp_path / "tiny" / NAME).read_bytes() == PACKED
 
 
 def test_a_server_that_cannot_resume_sends_all_anew(serve, tmp_path):
@@ -170,8 +244,35 @@ def test_a_part_of_another_archive_is_dropped(serve, tmp_path):
 
 def test_a_complete_part_needs_no_more_bytes(serve, tmp_path):
     (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny" / (NAME + ".part")).write_bytes(gzip.compress(CONTENT, mtime=0))
+    (tmp_path / "tiny" / (NAME + ".part")).write_bytes(PACKED)
     assert get(tmp_path, serve(resumable)[0]) == CONTENT
+
+
+def test_a_part_of_more_bytes_than_any_file_has_is_dropped(serve, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / (NAME + ".part")).write_bytes(bytes(2 ** 20 + 1))
+    assert get(tmp_path, serve(resumable)[0]) == CONTENT
+
+
+@pytest.mark.parametrize("delivers", [False, True])
+def test_a_process_waits_for_another_and_does_what_that_left(serve, tmp_path, delivers):
+    url, requests = serve(good)
+    path = tmp_path / "tiny" / NAME
+    part = tmp_path / "tiny" / (NAME + ".part")
+    path.parent.mkdir()
+    with ThreadPoolExecutor() as pool:
+        with open(part, "ab") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            ours = pool.submit(get, tmp_path, url)
+            time.sleep(0.3)
+            assert not requests
+            if delivers:
+                part.write_bytes(PACKED)
+                part.rename(path)
+            else:
+                part.unlink()
+        assert ours.result() == CONTENT
+    assert len(requests) == (not delivers) and listing(tmp_path) == [NAME]
 
 
 def test_no_server_at_all(tmp_path, monkeypatch):
@@ -179,6 +280,13 @@ def test_no_server_at_all(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="the connection failed"):
         get(tmp_path, "http://127.0.0.1:9/")
     assert listing(tmp_path) == []
+
+
+def test_a_mirror_of_the_users_that_is_no_address_is_passed_over(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv(download.MIRROR_VARIABLE, "http://my..mirror/")
+    assert get(tmp_path, serve(good)[0]) == CONTENT
+    with pytest.raises(UserError, match=re.escape("http://my..mirror/: no valid address")):
+        get(tmp_path / "other", "http://127.0.0.1:9/")
 
 
 def test_the_users_mirror_comes_first(serve, tmp_path, monkeypatch):

@@ -137,6 +137,7 @@ def test_a_run_begun_by_another_process_in_between_is_not_overwritten(tmp_path, 
     flock = runs.fcntl.flock
 
     def other_was_faster(file, operation):
+        monkeypatch.setattr(runs.fcntl, "flock", flock)
         files.write_json(tmp_path / "config.json", samples.CONFIG)
         flock(file, operation)
     monkeypatch.setattr(runs.fcntl, "flock", other_was_faster)

@@ -15,7 +15,8 @@ import numpy as np
 
 from utils.errors import UserError
 
-__all__ = ["FULL", "atomic_write", "write_json", "write_arrays", "read_text", "read_json", "read_arrays", "writing"]
+__all__ = ["FULL", "atomic_write", "locked", "write_json", "write_arrays", "read_text", "read_json", "read_arrays",
+           "writing"]
 
 #: The operating system's numbers for a full disk.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,8 +56,9 @@ def atomic_write(path):
         if the file system refuses.
     """
     part = f"{path}.part"
-    with writing(path), _locked(part) as file:
+    with writing(path), locked(part) as file:
         try:
+            file.truncate()
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -67,15 +69,14 @@ def atomic_write(path):
             raise
 
 
-def _locked(path):
-    """An empty binary file, which other processes wait for until it is closed."""
+def locked(path):
+    """Opens a binary file to write to from its start, made if need be; other processes wait until it is closed."""
     while True:
         file = open(path, "wb", opener=_without_truncation)
         fcntl.flock(file, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
-            # Who had it before may have moved it away.
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                file.truncate()
+            # Who had it before may have deleted it, or moved it away.
+            if os.path.samefile(path, file.fileno()):
                 return file
         file.close()
 

@@ -195,6 +195,8 @@ def read_summary(folder):
     summary = files.read_json(path)
     if schemas.check_format(summary, path) == 1:
         summary = _from_format_1(schemas.check(summary, schemas.SummaryOfFormat1, path), path)
+    if "experiment" not in summary and runs.holds_run(folder):
+        summary = {**summary, "experiment": runs.read_config(folder)["settings"]["experiment"]}
     return {**schemas.check(summary, schemas.Summary, path), "folder": folder}
 
 

@@ -189,9 +189,10 @@ def _read(file_set, name, path, unpack, variant=None):
 def _content(path, source):
     """The bytes of the file at `path`; UserError says of `source` that they are more than LARGEST."""
     with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size > LARGEST:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
             raise UserError(f"{source} has more than {LARGEST:,} bytes, and no data set's file does")
-        return file.read(LARGEST)
+        return file.read(size)
 
 
 def _check(file_set, name, content, path):

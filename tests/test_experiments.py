@@ -11,6 +11,8 @@ import pytest
 import data
 import scripts
 from data import cifar
+from experiments.common import cli
+from experiments.lenet_300_100 import EXPERIMENT as LENET
 from utils import files, results
 
 DIGITS = ("--dataset", "digits", "--epochs", 2)
@@ -133,9 +135,35 @@ def test_the_kl_term_counts_from_the_start_without_warm_up(run, pretrained):
     (("--pretrain", "sparse-vd", "--shift", 2), "--shift says how far"),
     (("--pretrain", "finetune"), "--method finetune goes on from the weights of another run"),
     (("--output",), "argument --output: expected one argument")])
-def test_flags_that_would_do_nothing_are_refused(run, flags, expected):
+def test_flags_that_cannot_be_meant_are_refused(run, flags, expected):
     result = run("lenet_300_100", *DIGITS, *flags)
     assert result.returncode != 0 and expected in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_shift_of_the_pretraining_alone_is_taken(monkeypatch):
+    options = cli.parse(LENET, "", ["--pretrain", "dense", "--no-augment", "--shift", "2"])
+    assert options.for_pretraining("dense", "x").values["shift"] == 2 and "shift" not in options.flags
+
+
+def test_the_advice_to_go_on_can_be_pasted():
+    options = cli.parse(LENET, "", ["--output", "c d", "--data-dir", "a b"])
+    assert options.resume_hint == "--resume 'c d' --data-dir 'a b'"
+
+
+def test_another_versions_run_goes_on_after_its_finished_pretraining(run, pretrained):
+    """Of a run stopped in its first epoch, and of one without its start's recipe."""
+    for name in ("pair", "pair-dense"):
+        shutil.copytree(run.folder / name, run.folder / name.replace("pair", "early"))
+    for name in ("checkpoint.npz", "summary.json"):
+        (run.folder / "early" / name).unlink()
+    config = json.loads((run.folder / "early" / "config.json").read_text())
+    for key in ("method_title", "prunes", "start_recipe"):
+        del config[key]
+    (run.folder / "early" / "config.json").write_text(json.dumps(config))
+    result = run("lenet5_caffe", "--resume", "early")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((run.folder / "early" / "summary.json").read_text())
+    assert summary["start_recipe"]["method"] == "dense"
 
 
 def test_two_starts_are_refused(run):

@@ -18,7 +18,6 @@ from utils.errors import UserError
 from utils.export import ExportedNetwork, compact, container, torch_state
 from utils.export.c_file import c_source
 from utils.export.coding import VALUES
-from utils.export.network import check
 from utils.export.onnx import onnx_model
 from utils.export.picture import read_picture
 
@@ -353,13 +352,15 @@ def compiled(network, folder, flags=("-O2",), **keywords):
     return predict
 
 
-def test_sizes_that_would_take_long_are_refused():
-    for image, units in (([1, 2048, 2048], 2), ([1], 2 ** 19)):
-        layers = [{"kind": "input", "name": "input", "shape": image},
-                  {"kind": "max_pool", "name": "p", "size": [1, 1], "stride": [2048, 2048], "shape": [1, 1, 1]},
-                  {"kind": "dense", "name": "d", "shape": [units]}]
-        with pytest.raises(UserError, match="too large"):
-            check(layers[::2] if len(image) == 1 else layers, {"d.W": (1, units)})
+@pytest.mark.parametrize("name", ["LARGEST_IMAGE", "MOST_UNITS"])
+def test_networks_that_would_take_long_to_read_are_neither_written_nor_read(packages, monkeypatch, name):
+    network = mnist_like()
+    limit = math.prod(network.input_shape) - 1 if name == "LARGEST_IMAGE" else len(network.classes) - 1
+    content = container.dumps(network)
+    monkeypatch.setattr(container, name, limit)
+    for function, argument in ((container.dumps, network), (container.loads, content)):
+        with pytest.raises(UserError, match=f"at most .*{limit}.*; this one is larger"):
+            function(argument)
 
 
 @pytest.mark.parametrize("text", ["*/ int x;", "*\\\n/ int x;", "*??/\n/ int x;", "\u00e9??/", "\\"])

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from theano.configparser import change_flags
 
+import data
 import scripts
+from experiments import gradient_variance
 from nets import methods
 from nets.architectures import logistic_regression
 from nets.training.gradient_noise import GradientNoise
@@ -52,6 +54,14 @@ def test_the_variance_is_that_of_the_gradient_derived_by_hand(float64, rng, post
     layer.set_log_sigma2(log_sigma2)
     found, = noise.variances(x.reshape(B, 1, 2, 3), labels.astype("int32"), DRAWS)
     assert found == pytest.approx(reference(parameterization, *posterior, rng), rel=0.1)
+
+
+def test_it_is_measured_with_the_values_of_the_trained_network(monkeypatch):
+    found = []
+    monkeypatch.setattr(gradient_variance, "GradientNoise", lambda net, method, number: found.append(method))
+    trained = methods.make("sparse-vd", threshold=1.0, kl="first-version", train_clip=False)
+    gradient_variance.noise_of("multiplicative", trained, data.load("digits"))
+    assert methods.described(found[0]) == {**methods.described(trained), "parameterization": "multiplicative"}
 
 
 def test_both_parameterizations_are_measured_at_the_same_weights(tmp_path):

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import math
 import os
@@ -15,6 +14,11 @@ import numpy as np
 
 from utils.errors import UserError
 
+try:
+    import fcntl
+except ImportError:     # Windows, where compressed networks are read, too
+    fcntl = None
+
 __all__ = ["FULL", "atomic_write", "locked", "write_json", "write_arrays", "read_text", "read_json", "read_arrays",
            "writing"]
 
@@ -22,7 +26,7 @@ __all__ = ["FULL", "atomic_write", "locked", "write_json", "write_arrays", "read
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Bytes of a text file; more is refused unread.
 LARGEST_TEXT = 2 ** 24
-#: Objects and lists of JSON within each other: Python's own limit is of no use to what goes through them afterwards.
+#: Objects and lists of JSON within each other; what Python still reads would be too deep for what goes through it.
 _DEEPEST = 50
 #: An array's header, as numpy writes it for numbers and text. The type's size follows its letter.
 _HEADER = re.compile(rb"\{'descr': '[<|]([biufU])(\d{1,9})', 'fortran_order': (True|False), "
@@ -70,10 +74,16 @@ def atomic_write(path):
 
 
 def locked(path):
-    """Opens a binary file to write to from its start, made if need be; other processes wait until it is closed."""
+    """Opens a binary file to write to from its start, made if need be; other processes wait until it is closed.
+
+    Where the file system has no locks, they do not.
+    """
     while True:
         file = open(path, "wb", opener=_without_truncation)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if fcntl:
+            # Some file systems have no locks.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             # Who had it before may have deleted it, or moved it away.
             if os.path.samefile(path, file.fileno()):

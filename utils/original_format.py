@@ -190,7 +190,7 @@ def _check_opcodes(file):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Of a file of `size` bytes, which is as many as its numbers may have: a pickle can use one text many times."""
+    """Of a file of `size` bytes; its numbers may have twice as many: a pickle can use one text any number of times."""
 
     def __init__(self, file, path, size):
         super().__init__(file, encoding="latin1")  # as Python 2's strings need

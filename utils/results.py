@@ -109,10 +109,10 @@ def _origins(recipe):
     """What there is to say of them, the nearest first: a list of texts."""
     found = []
     for origin in (recipe[key] for key in _RECIPES if recipe[key]):
-        found += [origin["network"], f"k = {origin['k']:g}", origin["method"], origin["dataset_title"],
-                  f"{origin['epochs']} epochs", " ".join(typed("--" + name.replace("_", "-"), value)
-                                                         for name, value in origin["flags"].items()),
-                  *_origins(origin)]
+        script = origin.get("experiment")
+        flags = " ".join(typed("--" + name.replace("_", "-"), value) for name, value in origin["flags"].items())
+        found += [script and f"{script}.py", origin["network"], f"k = {origin['k']:g}", origin["method"],
+                  origin["dataset_title"], f"{origin['epochs']} epochs", flags, *_origins(origin)]
     return [part for part in found if part]
 
 

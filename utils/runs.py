@@ -29,7 +29,7 @@ LEFT = "_left"
 #: Of the environment, what numbers depend on; the number of threads only where operations are Theano's own.
 _DECISIVE = ("Theano", "Lasagne", "numpy", "device", "floatX", "blas", "cxxflags")
 #: Of the configuration, what is trained; the rest is where and when.
-_WHAT = ("settings", "method_title", "prunes")
+_WHAT = ("settings", "method_title", "prunes", "start_recipe")
 PROJECT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -202,8 +202,8 @@ def require_same_settings(where, found, expected, defaults):
         if values[0] != values[1]:
             differences.append(f"{key.split('.')[-1]} is {values[0]!r} there, not {values[1]!r}")
     if differences:
-        raise UserError(f"{where} is of another run: {'; '.join(differences)}. Give the same flags, or start a new "
-                        "run, in another folder, without --resume")
+        raise UserError(f"{where} is of another run: {'; '.join(differences)}. Give the same flags, or "
+                        "start a new run, with another --output")
 
 
 def _stored_config(folder):

@@ -72,7 +72,6 @@ class _Recipe(TypedDict):
 class _Start(TypedDict):
     name: NotRequired[Name]
     title: NotRequired[Text]
-    recipe: NotRequired[_Recipe | None]
     init_from: NotRequired[Text | None]
     pretrain: NotRequired[list[Name] | None]
 
@@ -103,6 +102,7 @@ class Config(_Origin):
     settings: _Settings
     method_title: NotRequired[Name]
     prunes: NotRequired[bool]
+    start_recipe: NotRequired[_Recipe | None]
     resumed: NotRequired[list[_Origin]]
 
 

@@ -1,6 +1,7 @@
 """The command line that the experiments share."""
 
 import os
+import shlex
 from dataclasses import dataclass, field, replace
 
 import data
@@ -278,14 +279,14 @@ def parse(experiment, description, arguments=None):
         if same:
             given["given"] = same
     options = resolved(experiment, known, given)
-    trained = [options.values, *({**experiment.values(name), **typed} for name in options.values["pretrain"] or ())]
+    trained = [options.values, *map(experiment.values, options.values["pretrain"] or ())]
     if options.values["shift"] and not any(values["augment"] for values in trained):
         raise UserError("--shift says how far --augment shifts images: give that too")
     of_teacher = [name for name in ("temperature", "teacher_weight") if name in typed]
     if of_teacher and not options.values["teacher"]:
         raise UserError(f"{_FLAGS[of_teacher[0]].option} is of --teacher: give that too")
     folder = folder or runs.default_folder(experiment.name, options.values["dataset"], known, options.values["seed"])
-    hint = f"--resume {folder}" + (f" --data-dir {args.data_dir}" if args.data_dir else "")
+    hint = shlex.join(["--resume", folder, *(["--data-dir", args.data_dir] if args.data_dir else ())])
     snapshots = getattr(args, "snapshots", False) or resume and os.path.isdir(os.path.join(folder, "snapshots"))
     return replace(options, folder=folder, resume=resume, resume_hint=hint, data_dir=args.data_dir, snapshots=snapshots)
 

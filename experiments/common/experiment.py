@@ -76,11 +76,12 @@ def run(options, after_epoch=None):
     if earlier:
         _check_all([*earlier, options], dataset)
     for one in earlier:
-        if runs.is_finished(one.folder):
-            runs.require_same_settings(one.folder, runs.read_config(one.folder)["settings"],
-                                       _settings(one, dataset, _stored_start(one.folder)), one.defaults())
-        else:
+        if not runs.is_finished(one.folder):
             _train(one, dataset, start)
+        elif not (options.resume and runs.holds_run(options.folder)):
+            # What its configuration does not name, of another version, is taken to be the same.
+            settings = _settings(one, dataset, _stored_start(one.folder))
+            runs.require_same_settings(one.folder, runs.read_config(one.folder)["settings"], settings, settings)
         start = one.folder
     return _train(options, dataset, start, after_epoch), dataset
 
@@ -105,7 +106,7 @@ def _require_start(options, start):
 
 
 def _goes_on(options):
-    return options.resume and runs.has_checkpoint(options.folder)
+    return options.resume and runs.holds_run(options.folder) and runs.has_checkpoint(options.folder)
 
 
 def _given(options):
@@ -138,7 +139,8 @@ def _built(options, dataset):
 def _train(options, dataset, start, after_epoch=None):
     """One training, from random weights or from those at the path `start`."""
     values, method, kind = options.values, options.method, options.experiment.data
-    if not _goes_on(options):
+    goes_on = _goes_on(options)
+    if not goes_on:
         _require_start(options, start)
     generator = seed_generators(values["seed"])
     net, teacher = _built(options, dataset)
@@ -148,7 +150,7 @@ def _train(options, dataset, start, after_epoch=None):
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = _RANDOM, None
-    if _goes_on(options):
+    if goes_on:
         began = _stored_start(options.folder)
     elif start:
         source = warm_start.Weights.read(start, method.starts_from)
@@ -188,7 +190,8 @@ def _train(options, dataset, start, after_epoch=None):
 def _open(options, dataset, began):
     """The run's folder."""
     config = {"settings": _settings(options, dataset, began), "method_title": options.method.title,
-              "prunes": options.method.prunes, "environment": theano_setup.describe(), **runs.provenance()}
+              "prunes": options.method.prunes, "start_recipe": began.recipe, "environment": theano_setup.describe(),
+              **runs.provenance()}
     return runs.Run(options.folder, config, options.resume, options.defaults(), options.resume_hint)
 
 
@@ -196,14 +199,15 @@ def _settings(options, dataset, began):
     """What `config.json` has of what is trained."""
     settings = options.sections()
     settings["dataset"].update(title=dataset.name, fingerprint=dataset.fingerprint)
-    settings["start"].update(began._asdict())
+    settings["start"].update(name=began.name, title=began.title)
     return settings
 
 
 def _stored_start(folder):
     """Where a folder's run began."""
-    stored = runs.read_config(folder)["settings"].get("start", {})
-    return _RANDOM._replace(**{name: stored[name] for name in _Began._fields if name in stored})
+    config = runs.read_config(folder)
+    start = config["settings"].get("start", {})
+    return _Began(start.get("name", "random"), start.get("title", "random"), config.get("start_recipe"))
 
 
 def _announce(options, run, dataset):

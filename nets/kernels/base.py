@@ -79,13 +79,6 @@ def _read(name):
         return file.read()
 
 
-@functools.lru_cache(maxsize=None)
-def _python_of(operation):
-    """The text of the modules of an operation's classes, which write C++ code, too."""
-    modules = {kind.__module__ for kind in operation.__mro__ if kind.__module__.startswith(__package__ + ".")}
-    return "".join(inspect.getsource(sys.modules[name]) for name in sorted(modules))
-
-
 def in_cpp(value):
     """The C++ literal of a bool."""
     return str(value).lower()
@@ -98,6 +91,14 @@ class CppOp(OpenMPOp):
     """
 
     sources = ()
+    #: A checksum of the modules that write its C++ code, as they were when they were imported.
+    python = 0
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        modules = {kind.__module__ for kind in cls.__mro__} - {__name__}
+        modules = sorted(name for name in modules if name.startswith(__package__ + "."))
+        cls.python = zlib.crc32("".join(inspect.getsource(sys.modules[name]) for name in modules).encode())
 
     def c_support_code(self):
         return "".join(map(_read, ("outputs.h", *self.sources)))
@@ -111,7 +112,7 @@ class CppOp(OpenMPOp):
 
     def c_code_cache_version(self):
         # Of the files' text, so that no number has to be raised when they change.
-        return (zlib.crc32((self.c_support_code() + _python_of(type(self))).encode()), self.openmp)
+        return (zlib.crc32(self.c_support_code().encode()), self.python, self.openmp)
 
 
 class InPlaceOp(CppOp):

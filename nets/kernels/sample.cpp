@@ -14,7 +14,8 @@ template <bool RECTIFY, typename T> inline T nonlinearity(T value) {
     return RECTIFY && value < 0 ? T(0) : value;  // NaN stays NaN
 }
 
-// z may be the array mean: each element is read before it is written. GCC vectorizes the loop only in a function of its own.
+// z may be the array mean: each element is read before it is written. GCC vectorizes the loop only in a function of its
+// own.
 template <bool RECTIFY, typename T, typename Bias>
 void forward_block(npy_intp length, T epsilon, const T* mean, const T* variance, const T* noise, Bias bias, T* z) {
     #pragma GCC ivdep

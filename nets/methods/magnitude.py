@@ -1,6 +1,6 @@
 """Gradual magnitude pruning: the smallest weights of each layer are masked, ever more of them as training goes on."""
 
-from nets.methods.masking import SPARSITY, Masking
+from nets.methods.masking import Masking
 from nets.schedules import LinearWarmUp
 from utils.flags import Flag
 
@@ -20,11 +20,7 @@ class Magnitude(Masking):
 
     name = "magnitude"
     title = "Magnitude pruning"
-    flags = (
-        SPARSITY,
-        Flag("ramp", LinearWarmUp(10, 150)),
-        Flag("refreshes", 3, None),
-    )
+    flags = (*Masking.flags, Flag("ramp", LinearWarmUp(10, 150)), Flag("refreshes", 3, None))
 
     def before_step(self, net, step):
         every = max(1, step.steps_per_epoch // self.refreshes)

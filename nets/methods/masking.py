@@ -4,10 +4,7 @@ from nets.layers.masked import MaskedConv2DLayer, MaskedDenseLayer, masked_layer
 from nets.methods.base import Method
 from utils.flags import Flag, per_layer, percent
 
-__all__ = ["Masking", "SPARSITY"]
-
-SPARSITY = Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all "
-                                    "layers or one each", percent, nargs="+")
+__all__ = ["Masking"]
 
 
 class Masking(Method):
@@ -16,7 +13,8 @@ class Masking(Method):
     prunes = True
     dense_class = MaskedDenseLayer
     conv_class = MaskedConv2DLayer
-    flags = (SPARSITY,)
+    flags = (Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all "
+                                      "layers or one each", percent, nargs="+"),)
 
     def check(self, net):
         self.targets(net)

@@ -5,7 +5,7 @@ import theano
 
 from nets.layers.masked import masked_layers
 from nets.methods.base import Column
-from nets.methods.masking import SPARSITY, Masking
+from nets.methods.masking import Masking
 from nets.schedules import LinearWarmUp
 from utils.flags import Flag
 
@@ -15,10 +15,10 @@ __all__ = ["Pruning"]
 class Pruning(Masking):
     """Masked layers; `rounds` of pruning and retraining, evenly over the epochs from `retraining`'s begin to its end.
 
-    Before it there is the training of the dense network. What is due by then is pruned in the last epoch, however few
-    there are. Round r of R prunes a layer to 1 - (1 - p)^(r/R), p the final
-    sparsity; the paper speaks of the threshold in units of the layer's standard deviation, its quality parameter, which
-    was not published: that of a round (of the weights that are left before it) is in the history, the mean over layers.
+    Before it there is the training of the dense network. The last epoch does all rounds that are left, however few
+    epochs there are. Round r of R prunes a layer to 1 - (1 - p)^(r/R), p the final sparsity; the paper speaks of the
+    threshold in units of the layer's standard deviation, its quality parameter, which was not published: that of a
+    round (of the weights that are left before it) is in the history, the mean over layers.
 
     References
     ----------
@@ -27,11 +27,7 @@ class Pruning(Masking):
 
     name = "pruning"
     title = "Pruning"
-    flags = (
-        SPARSITY,
-        Flag("retraining", LinearWarmUp(40, 140)),
-        Flag("rounds", 5, None),
-    )
+    flags = (*Masking.flags, Flag("retraining", LinearWarmUp(40, 140)), Flag("rounds", 5, None))
     columns = (Column("pruning_round", "round", "5.0f"), Column("quality", "q", "5.2f"))
 
     def __init__(self, **values):

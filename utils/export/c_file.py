@@ -127,7 +127,7 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
 
 def _in_comment(text):
     """A stranger's text without what could end a comment, trigraphs and joined lines too."""
-    return re.sub(r"[^ -~]|[\\?*/]", "_", text)
+    return re.sub(r"[^ -~]|[\\?*]", "_", text)
 
 
 def _padded(layers):

@@ -23,7 +23,7 @@ from utils import files
 from utils.errors import UserError
 from utils.export import coding
 from utils.export.arrays import ArrayStream, float_type, in_range
-from utils.export.network import LARGEST_IMAGE, WEIGHTED, ExportedNetwork, array_shapes, check
+from utils.export.network import WEIGHTED, ExportedNetwork, array_shapes, check
 from utils.export.optional import require
 from utils.export.texts import TextNetwork, has_no_capitals, text_shapes
 
@@ -33,6 +33,8 @@ __all__ = ["save", "load", "dumps", "loads"]
 FORMAT, TEXT_FORMAT = "sparsevd 1", "sparsevd texts 1"
 #: Larger files and architectures are refused unread.
 LARGEST_FILE, LARGEST_TEXT = 2 ** 29, 2 ** 22
+#: Numbers of an image, and outputs of a layer with weights: decoding takes a step for each.
+LARGEST_IMAGE, MOST_UNITS = 2 ** 20, 2 ** 18
 #: What nearly every architecture holds, so that deflating it begins with knowing it.
 _KNOWN = (b'{"layers":[{"kind":"input","name":"input","shape":[3,32,32]},{"kind":"conv","size":[5,5],"size":[3,3],'
           b'"pad":[1,1],"pad":[0,0],"stride":[1,1],"nonlinearity":"identity","name":"conv1","shape":[20,24,24]},{"kind":'
@@ -93,6 +95,7 @@ def dumps(network, values="float32"):
 
 def _image_arrays(network, values):
     """{name of an array of bytes: its content}."""
+    _check_sizes(network.layers)
     layers, params = [], {}
     for layer in network.layers:
         layer = {key: value for key, value in layer.items() if key != "input"}
@@ -114,6 +117,13 @@ def _image_arrays(network, values):
         matrix = network.preprocessing["whitening"]
         arrays["whitening"] = in_range("whitening", matrix[np.triu_indices(len(matrix))], float_type(values)).tobytes()
     return arrays
+
+
+def _check_sizes(layers):
+    units = [layer["shape"][0] for layer in layers if layer["kind"] in WEIGHTED]
+    if math.prod(layers[0]["shape"]) > LARGEST_IMAGE or max(units, default=0) > MOST_UNITS:
+        raise UserError(f"a file is of networks of at most {LARGEST_IMAGE:,} numbers an image and {MOST_UNITS:,} "
+                        "outputs a layer; this one is larger")
 
 
 def _text_arrays(network, values):
@@ -196,6 +206,7 @@ def _decoded(arrays):
     keep = ArrayStream(values, arrays)
     # `select` layers need their indices before the layers can be checked; their shapes are checked first.
     check(_with_indices(layers), shapes)
+    _check_sizes(layers)
     _walk(keep, architecture, shapes, preprocessing)
     classes = architecture["classes"]
     if isinstance(classes, int):
@@ -226,6 +237,8 @@ def _decoded_text(arrays):
             or not all(isinstance(name, str) for name in classes) or not isinstance(length, (int, type(None))):
         raise ValueError("fields")
     shapes = text_shapes(task, architecture["units"])
+    if max(map(max, shapes.values())) > 4 * MOST_UNITS:
+        raise ValueError("units")
     keep = ArrayStream(architecture["values"], arrays)
     for name, shape in shapes.items():
         _text_array(keep, name, shape)

@@ -17,8 +17,6 @@ WEIGHTED = ("dense", "conv")
 NONLINEARITIES = ("identity", "rectify", "softmax", "tanh", "sigmoid")
 #: What a file may ask for, whoever wrote it: elements of one array or of one image's activations, and layers.
 LARGEST, MOST_LAYERS = 2 ** 26, 1000
-#: Pixels of an image, and outputs of a layer with weights: both are decoded one by one.
-LARGEST_IMAGE, MOST_UNITS = 2 ** 20, 2 ** 18
 #: Pixels are divided by this before a preprocessing's mean is subtracted.
 PIXEL_SCALE = 256
 
@@ -224,7 +222,7 @@ def check(layers, shapes):
         if sum(map(math.prod, left.values())) > LARGEST:
             raise ValueError("their arrays are too large")
         before = _lengths(layers[0]["shape"], 1, 3)
-        if math.prod(before) > LARGEST_IMAGE:
+        if math.prod(before) > LARGEST:
             raise ValueError("the images are too large")
         for previous, layer in zip(layers, layers[1:]):
             if layer.get("input", previous["name"]) != previous["name"]:
@@ -234,7 +232,7 @@ def check(layers, shapes):
             found = output_shape(layer, before, left)
             if list(found) != list(layer["shape"]):
                 raise ValueError(f"{layer['name']} gives {found}, not {layer['shape']}")
-            if math.prod(found) > LARGEST or layer["kind"] in WEIGHTED and found[0] > MOST_UNITS:
+            if math.prod(found) > LARGEST:
                 raise ValueError(f"{layer['name']} is too large")
             if layer.get("nonlinearity") == "softmax" and len(found) != 1:
                 raise ValueError("a softmax over images is unknown")

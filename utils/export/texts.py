@@ -9,7 +9,7 @@ import numpy as np
 
 from utils import measures
 from utils.errors import UserError
-from utils.export.network import LARGEST, MOST_UNITS
+from utils.export.network import LARGEST
 from utils.export.predict import activate
 from utils.tokens import END_OF_LINE, PADDING_ID, UNKNOWN, UNKNOWN_ID, WORD, line_words, padded
 
@@ -290,8 +290,7 @@ def text_shapes(task, units):
     found = {"embedding.W": (words, dimensions)} if dimensions else {}
     found.update({"lstm.W_x": (dimensions or words, 4 * neurons), "lstm.W_h": (neurons, 4 * neurons),
                   "lstm.b": (4 * neurons,), "output.W": (neurons, outputs), "output.b": (outputs,)})
-    if sum(map(math.prod, found.values())) > LARGEST or 4 * words * neurons > LARGEST \
-            or max(words, dimensions, neurons, outputs) > MOST_UNITS:
+    if sum(map(math.prod, found.values())) > LARGEST or 4 * words * neurons > LARGEST:
         raise ValueError("the network is too large")
     return found
 

@@ -136,7 +136,7 @@ class GpuOp(GpuKernelBase, Op):
         return [*super().c_header_dirs(), gpuarray_helper_inc_dir()]
 
     def c_code_cache_version(self):
-        return (_checksum(), *self.op.c_code_cache_version())
+        return (_checksum(), self.op.python)
 
     def gpu_kernels(self, node, name):
         names = [f"v{number}" for number in range(len(node.inputs) + len(node.outputs))]

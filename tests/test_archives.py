@@ -75,3 +75,10 @@ def test_idx_files_are_read(rng, shape):
 def test_what_is_not_an_idx_file_is_refused_by_name(content):
     with pytest.raises(UserError, match="some-file"):
         archives.parse_idx(content, "some-file")
+
+
+def test_what_unpacks_to_too_much_is_refused(monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST", 1000)
+    assert archives.gunzip(gzip.compress(bytes(1000)), "x") == bytes(1000)
+    with pytest.raises(UserError, match="x unpacks to more than 1,000 bytes"):
+        archives.gunzip(gzip.compress(bytes(1001)), "x")

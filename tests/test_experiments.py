@@ -13,6 +13,7 @@ import scripts
 from data import cifar
 from experiments.common import cli
 from experiments.lenet_300_100 import EXPERIMENT as LENET
+from nets.schedules import LinearDecay
 from utils import files, results
 
 DIGITS = ("--dataset", "digits", "--epochs", 2)
@@ -143,6 +144,11 @@ def test_flags_that_cannot_be_meant_are_refused(run, flags, expected):
 def test_a_shift_of_the_pretraining_alone_is_taken(monkeypatch):
     options = cli.parse(LENET, "", ["--pretrain", "dense", "--no-augment", "--shift", "2"])
     assert options.for_pretraining("dense", "x").values["shift"] == 2 and "shift" not in options.flags
+
+
+def test_the_learning_rate_falls_as_in_the_script():
+    options = cli.parse(LENET, "", ["--learning-rate", "0.01", "--epochs", "100"])
+    assert options.values["learning_rate"] == LinearDecay(0.01, 50, 100)
 
 
 def test_the_advice_to_go_on_can_be_pasted():

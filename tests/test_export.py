@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from conftest import ROOT
+from data.preprocessing import Zca
 from utils import files
 from utils.errors import UserError
 from utils.export import ExportedNetwork, compact, container, torch_state
@@ -153,10 +154,18 @@ def test_units_are_counted_as_the_literature_does():
     assert found.network.multiplications(sparse=True) == 2 * 16 * 9 + 3 + 2
 
 
-def test_batch_normalization_is_folded():
-    network = next(network for network in map(random_network, range(100)) if any(
-        layer["kind"] == "batch_norm" for layer in network.layers))
-    assert all(layer["kind"] != "batch_norm" for layer in compact(network).network.layers)
+@pytest.mark.parametrize("nonlinearity, left", [("identity", ["dense", "dense"]),
+                                                ("rectify", ["dense", "affine", "dense"])])
+def test_batch_normalization_is_folded_where_nothing_is_between(nonlinearity, left):
+    rng = np.random.default_rng(0)
+    layers = [{"kind": "input", "name": "input", "shape": [4]},
+              {"kind": "dense", "name": "one", "shape": [3], "nonlinearity": nonlinearity},
+              {"kind": "batch_norm", "name": "norm", "shape": [3], "epsilon": 1e-3, "nonlinearity": "rectify"},
+              {"kind": "dense", "name": "two", "shape": [2], "nonlinearity": "softmax"}]
+    arrays = {"one.W": rng.normal(size=(4, 3)), "two.W": rng.normal(size=(3, 2)),
+              **{f"norm.{name}": rng.uniform(0.5, 1, 3) for name in ("beta", "gamma", "mean", "inv_std")}}
+    found = compact(ExportedNetwork(layers, {name: array.astype("float32") for name, array in arrays.items()})).network
+    assert [layer["kind"] for layer in found.layers if layer["kind"] in ("dense", "affine", "batch_norm")] == left
 
 
 # Files.
@@ -201,6 +210,18 @@ def test_whitening_and_names_of_classes_are_kept(packages):
     images = inputs_of(network)
     assert read.classes == ["a", "b"] and set(read.classify(images)) <= {"a", "b"}
     assert (read.predict(images) == network.predict(images)).all()
+
+
+def test_whitened_images_are_seen_as_in_training(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (50, 3, 2, 2)).astype(np.uint8)
+    transform = Zca.fit(images)
+    network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [3, 2, 2]},
+                               {"kind": "dense", "name": "d", "shape": [2], "nonlinearity": "softmax"}],
+                              {"d.W": rng.normal(size=(12, 2)).astype(np.float32)}, transform.arrays())
+    np.testing.assert_allclose(network.prepare(images), transform(images), atol=1e-5)
+    predicted = compiled(network, tmp_path)(network.prepare(images))
+    assert abs(predicted - network.predict(images)).max() < 1e-5
 
 
 def test_whitening_too_large_for_float16_is_refused_there(packages):

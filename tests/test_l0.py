@@ -8,7 +8,6 @@ import theano.tensor as T
 from lasagne.init import Constant
 from lasagne.layers import InputLayer, get_output
 from scipy.special import expit, logit
-from scipy.stats import norm
 
 from nets import kernels, methods
 from nets.layers.gated import GatedConv2DLayer, GatedDenseLayer, expected_gate, kept_probability, sampled_gate
@@ -174,10 +173,3 @@ def test_open_gates_make_a_dense_layer(evaluate, rng):
 def test_an_unknown_kind_of_gates_is_refused():
     with pytest.raises(ValueError, match="gates='units' is not one of groups, weights"):
         GatedDenseLayer(InputLayer((None, 5)), 4, gates="units")
-
-
-def test_kept_probability_is_of_the_normal_quantiles_that_give_a_gate_above_0():
-    """u above sigmoid(beta logit(1/12) - log alpha) opens the gate; numpy's own normal distribution agrees."""
-    log_alpha = 0.7
-    threshold = expit(2 / 3 * logit(1 / 12) - log_alpha)
-    assert norm.sf(norm.ppf(threshold)) == pytest.approx(expit(log_alpha + 1.598597), abs=1e-6)

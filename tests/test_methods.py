@@ -23,7 +23,7 @@ from data.augmentation import PadCropFlip
 from data.dataset import Split
 from experiments.common import cli
 from experiments.common.experiment import run as run_experiment
-from nets import kernels, methods
+from nets import kernels, kl, methods
 from nets.layers.batch_norm import BatchNormLayer
 from nets.layers.masked import masked_layers
 from nets.layers.pool import MaxPool2x2Layer
@@ -212,7 +212,24 @@ def test_its_values_are_stored_and_restored(trained):
     assert type(again) is METHODS[trained.name] and methods.described(again) == described
 
 
-@pytest.mark.parametrize("name", METHODS)
+def test_values_reach_the_network():
+    method = methods.make("sparse-vd", kl_weight=0.25, kl="first-version", train_clip=False, threshold=1.5,
+                          log_sigma2_from_weights=-15.0)
+    net = network(method)
+    term, = method.terms(net)
+    assert [term.weight(epoch) for epoch in (0, 12.5, 100)] == [0, 0.125, 0.25]
+    layers = [layer for layer in get_all_layers(net) if hasattr(layer, "posterior")]
+    assert len(layers) == 3 and not any(layer.train_clip for layer in layers)
+    for layer in layers:
+        constants = layer.posterior.constants
+        assert (constants.threshold, constants.approximation) == (1.5, kl.first_version)
+    assert method.start(net, ["x"], set()) == ", log sigma^2 = -15"
+    assert method.start(net, ["x"], {"log_sigma2"}) == ", log sigma^2 = -10"
+    dropped = network(methods.make("binary-dropout", dropout_rate=0.1))
+    assert [layer.p for layer in get_all_layers(dropped) if hasattr(layer, "p")] == [0.1]
+
+
+@pytest.mark.parametrize("name", ["dense", "sparse-vd", "binary-dropout", "sws"])
 def test_the_plain_graph_trains_too(name, data, monkeypatch):
     monkeypatch.setattr(theano.config, "mode", "FAST_COMPILE")      # in Python: compiling takes a minute
     kernels.use_plain_graph(True)

@@ -21,10 +21,14 @@ def arrays(rng):
 @pytest.fixture
 def tiny(arrays, monkeypatch):
     """Four small files, whose hashes take MNIST's place."""
-    contents = zip(mnist.MNIST.sha256, arrays)
-    monkeypatch.setattr(mnist, "MNIST", FileSet("tiny", (), (), {name: hashlib.sha256(idx(array)).hexdigest()
-                                                                 for name, array in contents}))
-    return mnist.MNIST
+    return in_place_of("MNIST", arrays, monkeypatch)
+
+
+def in_place_of(files, arrays, monkeypatch):
+    contents = zip(getattr(mnist, files).sha256, arrays)
+    monkeypatch.setattr(mnist, files, FileSet("tiny", (), (), {name: hashlib.sha256(idx(array)).hexdigest()
+                                                               for name, array in contents}))
+    return getattr(mnist, files)
 
 
 @pytest.fixture
@@ -47,6 +51,15 @@ def test_files_on_disk_are_found(folder, arrays, packed):
         for found, expected in zip((raw.train.inputs[:, 0], raw.train.targets, raw.test.inputs[:, 0],
                                     raw.test.targets), arrays, strict=True):
             np.testing.assert_array_equal(found, expected)
+
+
+def test_fashion_mnist_has_files_of_its_own(folder, arrays, monkeypatch):
+    other = [255 - arrays[0], *arrays[1:]]
+    in_place_of("FASHION_MNIST", other, monkeypatch)
+    with pytest.raises(UserError, match="train-images"):
+        mnist.load_fashion_mnist(str(folder))
+    (folder / "tiny" / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(other[0])))
+    np.testing.assert_array_equal(mnist.load_fashion_mnist(str(folder)).train.inputs[:, 0], other[0])
 
 
 def test_the_environment_says_where_data_lies(folder, monkeypatch):

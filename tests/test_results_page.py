@@ -15,6 +15,7 @@ import time
 import numpy as np
 import pytest
 
+import samples
 import scripts
 from conftest import ROOT
 from utils import published, results
@@ -88,6 +89,21 @@ def site(tmp_path_factory):
 
 
 # Without a browser
+
+
+def test_runs_are_read_again_and_forgotten(tmp_path):
+    for name in ("one", "two"):
+        samples.write_run(tmp_path / name)
+    found = document.Runs([str(tmp_path)])
+    first = found.revision
+    samples.write_history(tmp_path / "one", samples.HISTORY[:2])
+    found.refresh()
+    row, = found.changed_since(first)
+    assert (row["name"], row["done"]) == ("one", 2) and found.revision > first
+    before = found.revision
+    shutil.rmtree(tmp_path / "two")
+    found.refresh()
+    assert [record.row["name"] for record in found.records.values()] == ["one"] and found.revision > before
 
 
 def test_committed_runs_are_all_there():

@@ -86,6 +86,7 @@ def test_next_to_the_threshold_all_agree(rng):
     assert nonzero == np.count_nonzero(values["layer.W"]) and 0.01 < nonzero / weights < 0.99
     dense = DenseLayer(InputLayer((None, 1000)), 200, W=values["layer.W"], b=values["layer.b"])
     found, expected = theano.function([images], [
-        get_output(layer, images, deterministic=True, effective=effective.variables), get_output(dense, images)])(
+        get_output(layer, images, deterministic=True, effective=effective.variables), get_output(dense, images)],
+        mode="FAST_RUN")(
             rng.normal(size=(20, 1000)).astype("float32"))
     np.testing.assert_array_equal(found, expected)

@@ -359,7 +359,7 @@ def client(stand_in, seeds, epochs, **values):
     """A client in a process of its own."""
     code = ("import sys, json; sys.path.insert(0, sys.argv[1]); from argparse import Namespace\n"
             "from experiments.common import cluster, jobs, status, sweep\n"
-            "cluster.PATIENCE = sweep.LOOK = 1\n"
+            "cluster.PATIENCE, sweep.LOOK = 1, 0.1\n"
             "todo = [jobs.Job(*job) for job in json.loads(sys.argv[2])]\n"
             "status.main(lambda: sweep.train(todo, sys.argv[3], Namespace(**json.loads(sys.argv[4]))))")
     return subprocess.Popen([sys.executable, "-c", code, ROOT, json.dumps(stand_in(seeds, epochs)), stand_in.out,
@@ -387,6 +387,22 @@ def test_a_client_that_is_stopped_leaves_nothing_running_and_goes_on(stand_in, n
 
 
 # On a cluster
+
+def test_what_a_worker_hands_out_while_a_run_goes_on(tmp_path):
+    """Not the summary, by which a run counts as finished."""
+    (tmp_path / "a").mkdir()
+    for name in ("config.json", "log.txt", "history.csv", "checkpoint.npz", "weights.npz", "summary.json", "x.part"):
+        (tmp_path / "a" / name).write_text(name)
+    light, heavy = (worker._changed(str(tmp_path), ["a"], {}, whether) for whether in (False, True))
+    assert sorted(light) == ["a/config.json", "a/history.csv", "a/log.txt"]
+    assert set(heavy) - set(light) == {"a/checkpoint.npz", "a/weights.npz"}
+    assert worker._changed(str(tmp_path), ["a"], {path: stamp for path, (stamp, _) in heavy.items()}, True) == {}
+
+
+def test_a_run_that_nobody_asks_after_is_ended(monkeypatch):
+    monkeypatch.setattr(worker, "LEASE", 0.2)
+    training = worker._Training(("s", "t"), subprocess.Popen(["sleep", "60"], start_new_session=True), None)
+    assert worker._wait(training, Namespace(status=Namespace(name="running"))) != 0 and training.stopped
 
 
 SLOW = pytest.mark.skipif(not os.environ.get("SPARSEVD_SLOW_TESTS"),
@@ -435,12 +451,16 @@ def test_workers_that_do_not_fit_are_left_out_by_name(stand_in, processes, tmp_p
     processes.worker("good", "--resources", "GPU=1")
     processes.worker("lost", "--resources", "GPU=1", cwd=tmp_path)
     processes.worker("plain")
+    for name in ("good", "lost", "plain"):
+        processes.registered(name, 1)
     running = client(stand_in, (1,), 2, scheduler=processes.address, resources=("GPU=1",), send_files=True,
                      no_weights=True)
     output, _ = running.communicate(timeout=200)
     assert running.returncode == 0, output
     left_out = re.findall(r"^worker \S+ is left out: (.*)$", output, re.M)
-    assert all(re.search("does not find the project|a run takes 1 threads and {'GPU': 1}", line) for line in left_out)
+    assert len(left_out) == 2
+    for reason in ("does not find the project", "a run takes 1 threads and {'GPU': 1}"):
+        assert sum(reason in line for line in left_out) == 1
     assert stand_in.total("run-seed=1") == 3
     assert sorted(os.listdir(os.path.join(stand_in.out, "run-seed=1"))) == ["config.json", "history.csv", "log.txt",
                                                                             "summary.json"]

@@ -7,10 +7,12 @@ from scipy.special import log_softmax, softmax
 
 from experiments.common import cli
 from experiments.common.experiment import run
+from experiments.common.teacher import Teacher
 from nets.schedules import Constant
 from nets.tasks import Classification, Distillation
 from utils import results
 from utils.errors import UserError
+from utils.export import read_run
 
 EXPERIMENT = cli.Experiment("made_up", ("lenet-300-100",), "digits", epochs=2, methods={
     "dense": dict(learning_rate=Constant(1e-3)), "sparse-vd": dict(learning_rate=Constant(1e-3))})
@@ -66,6 +68,15 @@ def test_the_teacher_changes_what_is_learned_and_is_named(teacher, taught):
     history, own = results.history(str(taught)), results.history(str(teacher))
     assert 0 < history[-1]["train_nll"] < history[0]["train_nll"] < np.log(10)
     assert history[-1]["train_nll"] != own[-1]["train_nll"]
+
+
+def test_the_lesson_is_what_the_teacher_predicts(teacher):
+    own = Teacher(str(teacher), 2.0, 0.9)
+    images = own.run.dataset()
+    targets = own.taught(images).train.targets
+    np.testing.assert_array_equal(targets[:, 0], images.train.targets)
+    expected = np.log(read_run(str(teacher)).probabilities(images.train.inputs))
+    np.testing.assert_allclose(targets[:, 1:], expected, atol=1e-4)
 
 
 def test_resumed_it_is_the_same_bit_for_bit(teacher, taught):

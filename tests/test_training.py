@@ -1,18 +1,28 @@
+import os
 import shlex
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lasagne.layers import InputLayer
+from lasagne.nonlinearities import softmax
 
 import reference
 import samples
 from data.dataset import Split
+from nets.methods.base import Group
+from nets.methods.dense import Dense
 from nets.schedules import Constant, LinearDecay
 from nets.tasks import Evaluation
-from nets.training.loop import fit
+from nets.training import loop
+from nets.training.loop import best_epoch, fit
+from nets.training.trainer import Trainer
 from utils import files, runs, tables
 from utils.compression import LayerSparsity
 from utils.errors import UserError
+from utils.interruption import Interruption
 
 SETTINGS = dict(experiment="lenet_300_100", network="lenet-300-100", network_title="LeNet-300-100", k=1.0,
                 method={"name": "sparse-vd"}, dataset={"name": "digits"}, training=dict(epochs=2, seed=1))
@@ -39,6 +49,44 @@ def train(trainer, digits, run, epochs=2, kl_weight=None, **keywords):
 def first_examples(digits):
     """One batch."""
     return [(digits.train.inputs[:100], digits.train.targets[:100])]
+
+
+class Descent(Dense):
+    """Whose steps show the gradients, and the factors on the rate."""
+
+    def groups(self, net):
+        return [Group([net.W]), Group([net.b], 3.0)]
+
+    def optimizer(self, gradients, params, learning_rate, number, num_examples):
+        return {param: param - learning_rate * gradient for param, gradient in zip(params, gradients)}
+
+
+@pytest.mark.parametrize("l2, clip", [(0.0, None), (0.1, None), (0.1, 0.05), (0.0, 100.0)])
+def test_a_step_is_by_the_gradient_of_the_whole_objective(rng, l2, clip):
+    W, x = rng.normal(size=(5, 3)).astype("float32"), rng.normal(size=(8, 5)).astype("float32")
+    labels = rng.randint(0, 3, 8)
+    net = Descent().dense_layer(InputLayer((None, 5)), 3, nonlinearity=softmax, name="dense1")
+    net.W.set_value(W)
+    Trainer(net, Descent(), 50, l2=l2, clip=clip).train_epoch([(x, labels.astype("int32"))], 0.01)
+    p = np.exp(x @ W)
+    delta = (p / p.sum(1, keepdims=True) - np.eye(3)[labels]) / 8
+    gradients = [x.T @ delta + 2 * l2 * W, delta.sum(0)]
+    norm = np.sqrt(sum((gradient ** 2).sum() for gradient in gradients))
+    scale = 50 * 0.01 * min(1, (clip or norm) / norm)
+    np.testing.assert_allclose(W - net.W.get_value(), scale * gradients[0], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(-net.b.get_value(), 3 * scale * gradients[1], rtol=1e-3, atol=1e-6)
+
+
+def test_the_best_epochs_weights_are_taken_back(trainer, digits, tmp_path):
+    dataset, kept = SimpleNamespace(train=digits.train, valid=digits.test, test=digits.test), {}
+    history, _ = train(trainer, dataset, open_run(tmp_path), kl_weight=0.0, keep_best=True,
+                       learning_rate=lambda epoch: (1e-3, 0.3)[epoch],
+                       after_epoch=lambda epoch: kept.update({epoch: trainer.weights()}))
+    assert best_epoch(history) == 1
+    found = trainer.weights()
+    for name, value in kept[1].items():
+        np.testing.assert_array_equal(found[name], value)
+    assert any((found[name] != value).any() for name, value in kept[2].items())
 
 
 def test_loss_falls_and_the_history_says_so(trainer, digits, tmp_path):
@@ -160,13 +208,23 @@ def test_a_finished_run_without_its_checkpoint_is_not_trained_again(tmp_path):
     open_run(tmp_path, resume=True).close()
 
 
+def test_each_signal_is_a_wish_and_the_second_one_ends_at_once():
+    told = []
+    with Interruption(told.append) as wish:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+    assert told == [1, 2] and wish.asked == 2
+    with pytest.raises(KeyboardInterrupt):
+        loop._told(2)
+
+
 def test_runs_of_other_versions_are_refused(tmp_path):
     run = open_run(tmp_path)
     run.save_checkpoint({}, 1, [], {})
     run.close()
     config = files.read_json(tmp_path / "config.json")
     files.write_json(tmp_path / "config.json", {**config, "format": 1, "git_commit": "abc"})
-    with pytest.raises(UserError, match="config.json|another version of this project .format 1.*commit abc"):
+    with pytest.raises(UserError, match="config.json is of another version of this project .format 1.*commit abc"):
         open_run(tmp_path, resume=True)
 
 

@@ -29,49 +29,38 @@ def seed(text):
 
 def size(text):
     """A finite float above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value:g} is not positive")
-    return value
+    return _float(text, lambda value: 0 < value < math.inf, "is not positive")
 
 
 def rate(text):
     """A float from 0 on and below 1."""
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{value:g} is no rate: 0 <= X < 1")
-    return value
+    return _float(text, lambda value: 0 <= value < 1, "is no rate: 0 <= X < 1")
 
 
 def share(text):
     """A float above 0 and at most 1."""
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{value:g} is no share: 0 < X <= 1")
-    return value
+    return _float(text, lambda value: 0 < value <= 1, "is no share: 0 < X <= 1")
 
 
 def fraction(text):
     """A float above 0 and below 1."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{value:g} is no fraction: 0 < X < 1")
-    return value
+    return _float(text, lambda value: 0 < value < 1, "is no fraction: 0 < X < 1")
 
 
 def percent(text):
     """A float from 0 on and below 100."""
-    value = float(text)
-    if not 0 <= value < 100:
-        raise argparse.ArgumentTypeError(f"{value:g} is no percentage: 0 <= X < 100")
-    return value
+    return _float(text, lambda value: 0 <= value < 100, "is no percentage: 0 <= X < 100")
 
 
 def number(text):
     """A finite float."""
+    return _float(text, math.isfinite, "is not finite")
+
+
+def _float(text, fits, complaint):
     value = float(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{value:g} is not finite")
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"{value:g} {complaint}")
     return value
 
 

@@ -11,6 +11,7 @@ from nets.layers.dense import DenseLayer
 from nets.layers.embedding import EmbeddingLayer
 from nets.layers.lstm import LSTMLayer
 from nets.layers.output import OutputLayer
+from utils.flags import per_layer
 
 __all__ = ["Method", "Term", "Group", "Column", "Step"]
 
@@ -58,6 +59,8 @@ class Method:
         whether random weights are refused
     flags : tuple of :class:`utils.flags.Flag`
         values that the method has
+    by_part : dict
+        {name of a value that has a number for all parts of a network or one each: callable(net) -> the parts}
     columns : tuple of :class:`Column`
         what `row` gives
     before_step : None or callable(net, :class:`Step`)
@@ -78,6 +81,7 @@ class Method:
     starts_from = "weights.npz"
     needs_start = False
     flags = ()
+    by_part = {}
     columns = ()
     before_step = None
 
@@ -126,6 +130,13 @@ class Method:
         UserError
             if a value does not fit the network; it names the flag.
         """
+        for name in self.by_part:
+            self.of_parts(net, name)
+
+    def of_parts(self, net, name):
+        """The parts that a value of `by_part` is for, each with its number: a list of pairs; errors as of `check`."""
+        parts = self.by_part[name](net)
+        return list(zip(parts, per_layer("--" + name.replace("_", "-"), getattr(self, name), len(parts))))
 
     # Starting from weights on disk.
 

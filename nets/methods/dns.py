@@ -8,7 +8,7 @@ from lasagne.layers import get_all_params
 from nets.layers.masked import SplicedConv2DLayer, SplicedDenseLayer, masked_layers
 from nets.methods.base import Group, Method
 from nets.schedules import LinearWarmUp
-from utils.flags import Flag, number, per_layer
+from utils.flags import Flag, number
 
 __all__ = ["DNS"]
 
@@ -43,13 +43,7 @@ class DNS(Method):
         Flag("momentum", 0.9),
         Flag("weight_decay", 5e-4),
     )
-
-    def check(self, net):
-        self._c_rates(net)
-
-    def _c_rates(self, net):
-        layers = masked_layers(net)
-        return list(zip(layers, per_layer("--c-rate", self.c_rate, len(layers))))
+    by_part = {"c_rate": masked_layers}
 
     def groups(self, net):
         biases = [layer.b for layer in masked_layers(net)]
@@ -70,7 +64,7 @@ class DNS(Method):
 
     def begin_epoch(self, net, step):
         if step.epoch == round(self.surgery.begin):
-            for layer, c_rate in self._c_rates(net):
+            for layer, c_rate in self.of_parts(net, "c_rate"):
                 mean, deviation = layer.measured()
                 layer.threshold.set_value(np.array(max(mean + c_rate * deviation, 0), layer.threshold.dtype))
 

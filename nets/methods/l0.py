@@ -11,9 +11,13 @@ from nets.methods.base import Column, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
 from utils.errors import UserError
-from utils.flags import Flag, fraction, number, per_layer
+from utils.flags import Flag, fraction, number
 
 __all__ = ["L0"]
+
+
+def _layers(net):
+    return [layer for layer in get_all_layers(net) if isinstance(layer, GatedLayer)]
 
 
 class L0(Method):
@@ -47,6 +51,7 @@ class L0(Method):
         # Of log alpha, with gates of groups, after each step.
         Flag("clip", [math.log(0.01), math.log(100)]),
     )
+    by_part = {"l0_weight": _layers}
     columns = (Column("expected_weights", "E weights", "9.0f"),)
 
     def _gates(self, incoming):
@@ -64,15 +69,8 @@ class L0(Method):
         return GatedConv2DLayer(incoming, num_filters, filter_size, pad=pad, nonlinearity=nonlinearity, name=name,
                                 **self._gates(incoming))
 
-    def check(self, net):
-        self._prices(net)
-
-    def _prices(self, net):
-        layers = _layers(net)
-        return list(zip(per_layer("--l0-weight", self.l0_weight, len(layers)), layers))
-
     def terms(self, net):
-        penalty = sum(price * layer.expected_weights() for price, layer in self._prices(net))
+        penalty = sum(price * layer.expected_weights() for layer, price in self.of_parts(net, "l0_weight"))
         if self.gates == "weights":
             return [Term("l0", "L0 penalty", T.as_tensor_variable(penalty), self.ramp)]
         penalty += self.decay / 2 * sum(layer.expected_squares() for layer in _layers(net))
@@ -85,7 +83,3 @@ class L0(Method):
 
     def row(self, net):
         return {"expected_weights": sum(layer.count_expected() for layer in _layers(net))}
-
-
-def _layers(net):
-    return [layer for layer in get_all_layers(net) if isinstance(layer, GatedLayer)]

@@ -2,7 +2,7 @@
 
 from nets.layers.masked import MaskedConv2DLayer, MaskedDenseLayer, masked_layers
 from nets.methods.base import Method
-from utils.flags import Flag, per_layer, percent
+from utils.flags import Flag, percent
 
 __all__ = ["Masking"]
 
@@ -16,10 +16,8 @@ class Masking(Method):
     flags = (Flag("sparsity", [90.0], "percent of a layer's weights that are pruned at the end, one number for all "
                                       "layers or one each", percent, nargs="+"),)
 
-    def check(self, net):
-        self.targets(net)
+    by_part = {"sparsity": masked_layers}
 
     def targets(self, net):
         """The masked layers, each with its final sparsity in percent: a list of pairs."""
-        layers = masked_layers(net)
-        return list(zip(layers, per_layer("--sparsity", self.sparsity, len(layers))))
+        return self.of_parts(net, "sparsity")

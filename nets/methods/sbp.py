@@ -11,12 +11,17 @@ from nets.layers.log_normal import HIGH, LOW, LogNormalConv2DLayer, LogNormalDen
 from nets.methods.base import Group, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.sparsity import weight_layers
-from utils.flags import Flag, number, per_layer, size
+from utils.flags import Flag, number, size
 
 __all__ = ["SBP"]
 
 #: Where noise is drawn anew: for each image, or for each batch.
 SAMPLES = ("image", "batch")
+
+
+def _noises(net):
+    """From the input on; of a dense layer after images, the channels' first."""
+    return [noise for layer in get_all_layers(net) if isinstance(layer, LogNormalLayer) for noise in layer.noises]
 
 
 class SBP(Method):
@@ -46,6 +51,7 @@ class SBP(Method):
         # Of log sigma, after each step.
         Flag("clip", [-20.0, 5.0]),
     )
+    by_part = {"kl_weight": _noises}
 
     def _noise(self):
         return dict(mu=Constant(HIGH), log_sigma=Constant(self.log_sigma), threshold=self.threshold,
@@ -69,15 +75,8 @@ class SBP(Method):
             noise.log_sigma.set_value(np.full_like(noise.log_sigma.get_value(), self.log_sigma))
         return f", log sigma = {self.log_sigma:g}"
 
-    def check(self, net):
-        self._kl_weights(net)
-
-    def _kl_weights(self, net):
-        noises = _noises(net)
-        return list(zip(per_layer("--kl-weight", self.kl_weight, len(noises)), noises))
-
     def terms(self, net):
-        divergence = sum(weight * noise.kl() for weight, noise in self._kl_weights(net))
+        divergence = sum(weight * noise.kl() for noise, weight in self.of_parts(net, "kl_weight"))
         return [Term("kl", "KL", T.as_tensor_variable(divergence), ConstantSchedule(1.0))]
 
     def groups(self, net):
@@ -116,8 +115,3 @@ class SBP(Method):
                 value = param.get_value()
                 value[index] = 0
                 param.set_value(value)
-
-
-def _noises(net):
-    """From the input on; of a dense layer after images, the channels' first."""
-    return [noise for layer in get_all_layers(net) if isinstance(layer, LogNormalLayer) for noise in layer.noises]

@@ -143,10 +143,11 @@ def _check_supported(flags):
     floatx = flags.get("floatX", "float32")
     if floatx in ("float16", "float128"):
         raise UserError(f"floatX={floatx} is not supported: use float32, the default, or float64")
-    if flags.get("linker") in ("py", "c") or flags.get("mode") in ("DebugMode", "DEBUG_MODE"):
-        name = "linker" if flags.get("linker") in ("py", "c") else "mode"
-        raise UserError(f"{name}={flags[name]} is not supported, the C++ code of this project needs Theano's default: "
-                        f"leave it out of THEANO_FLAGS and theanorc (for tests without C++, mode=FAST_COMPILE)")
+    for name, refused in (("linker", ("py", "c")), ("mode", ("DebugMode", "DEBUG_MODE"))):
+        if flags.get(name) in refused:
+            raise UserError(f"{name}={flags[name]} is not supported, the C++ code of this project needs Theano's "
+                            "default: leave it out of THEANO_FLAGS and theanorc (for tests without C++, "
+                            "mode=FAST_COMPILE)")
 
 
 def _todays_flag(key, value):

@@ -107,3 +107,13 @@ def test_the_real_cudnn_has_what_the_header_calls(tmp_path):
     symbols = subprocess.run(["nm", "--undefined-only", tmp_path / "object.o"], capture_output=True, text=True).stdout
     for name, *_ in FUNCTIONS:
         assert f"cudnnGetConvolution{name}Algorithm_v7\n" in symbols
+
+
+def test_convolutions_ask_for_free_memory_only_before_they_choose_an_algorithm():
+    from theano.gpuarray import dnn
+
+    from nets.kernels.gpu import convolution
+    for op in dnn.GpuDnnConv(), dnn.GpuDnnConvGradI(), dnn.GpuDnnConvGradW():
+        for texts in op.func_codes, op.code_sections.values():
+            text = "".join(texts)
+            assert text.count(convolution.ASKS_ONCE) == 1 and convolution.ASKS not in text

@@ -8,7 +8,7 @@ Kernels are written in libgpuarray's language (cluda.h), which is CUDA and OpenC
 """
 
 from nets.kernels import base
-from nets.kernels.gpu import adam, normal, posterior, sample  # noqa: F401  registers them with Theano
+from nets.kernels.gpu import adam, convolution, normal, posterior, sample  # noqa: F401  tells Theano of them
 
 __all__ = ["KERNELS"]
 

@@ -229,27 +229,48 @@ PEERS = {"PyTorch": (pytorch, (False,)), "torch.compile": (pytorch, (True,)), "J
 GPU_PEERS = {"PyTorch, GPU": (pytorch, (False, "cuda")), "PyTorch, GPU, TF32": (pytorch, (False, "cuda", True))}
 #: Steps a time on a GPU.
 AT_ONCE = 20
+WARM_UP = 3
 
 
-def main(peer, name, k, steps, warm_up=3):
-    """Prints, as JSON: seconds to the end of the first step, of each step, of each prediction; peak memory in MiB."""
+def main(peer, name, k, steps):
     build, arguments = {**PEERS, **GPU_PEERS}[peer]
     began = time.perf_counter()
     train, predict, wait_for, images, labels = build(name, k, *arguments)
-    wait_for(train(images, labels))
-    compilation = time.perf_counter() - began
-    found = []
+
+    def repeat(function, times):
+        for _ in range(times):
+            result = function(images, labels)
+        wait_for(result)
+
+    repeat(train, 1)
     # This project's steps do not wait for the card either; its predictions are fetched one by one.
-    for function, at_once in ((train, AT_ONCE if peer in GPU_PEERS else 1), (predict, 1)):
-        seconds = []
-        for _ in range(warm_up + steps):
-            began = time.perf_counter()
-            for _ in range(at_once):
-                result = function(images, labels)
-            wait_for(result)
-            seconds.append((time.perf_counter() - began) / at_once)
-        found.append(seconds[warm_up:])
-    print(json.dumps([compilation, *found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    at_once = AT_ONCE if peer in GPU_PEERS else 1
+    take_turns(time.perf_counter() - began, steps, (at_once, lambda: repeat(train, at_once)),
+               (1, lambda: repeat(predict, 1)))
+
+
+def take_turns(compilation, steps, *functions, also=lambda: ()):
+    """Times functions once for each line of the standard input, and prints, as JSON, one line each.
+
+    Printed are first the seconds until the first step had ended; then, of each turn, a list of the seconds of each
+    function's calls, the peak memory in MiB, and what `also` returns.
+
+    Parameters
+    ----------
+    functions : (int, callable)
+        how many steps a call makes, and the call
+    """
+    print(json.dumps(compilation), flush=True)
+    for _ in sys.stdin:
+        found = []
+        for number, function in functions:
+            seconds = []
+            for _ in range(WARM_UP + steps):
+                began = time.perf_counter()
+                function()
+                seconds.append((time.perf_counter() - began) / number)
+            found.append(seconds[WARM_UP:])
+        print(json.dumps([*found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, *also()]), flush=True)
 
 
 if __name__ == "__main__":

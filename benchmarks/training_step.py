@@ -1,8 +1,8 @@
 """Training steps and predictions of the paper's networks: this project, the plain Theano graph, other frameworks.
 
-Each variant runs in a process of its own, on random images in batches of 100; the variants take turns. Reported are
-medians over all steps of all rounds. The floor is the time that the step's products of matrices take at the rate of the
-BLAS, measured in the same run.
+Each variant runs in a process of its own, on random images in batches of 100; they take turns, and wait in between.
+Reported are medians over all steps of all rounds. The floor is the time that the step's products of matrices take at
+the rate of the BLAS, measured in the same run.
 
     python benchmarks/training_step.py                            LeNet-300-100, LeNet-5-Caffe, VGG-like (k = 0.25)
     python benchmarks/training_step.py --network lenet-5-caffe --rounds 5
@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -54,13 +53,12 @@ VARIANTS = {"this project": ("nothing", {}), "plain graph": ("everything", {}),
             **{f"without {part}": (part, {}) for part in PARTS},
             "not in place": ("nothing", with_flag(os.environ, "optimizer_excluding=sparse_vd_in_place")),
             "without cuDNN": ("nothing", with_flag(os.environ, "dnn.enabled=False"))}
-WARM_UP = 3
 
 
 def measure(network, k, method, without, steps, init_from):
-    """Trains on random images, from a run's weights if one is named.
+    """Trains on random images, from a run's weights if one is named, and prints what `peers.take_turns` does.
 
-    Prints, as JSON, what `peers.main` prints, and the BLAS's GFLOP/s.
+    After the rest, a turn prints the BLAS's GFLOP/s.
     """
     import nets  # noqa: F401
     import theano
@@ -86,19 +84,10 @@ def measure(network, k, method, without, steps, init_from):
         trainer = Trainer(net, method, num_examples=peers.NUM_EXAMPLES)
     weights = [1.0] * len(trainer.terms)
     trainer.train_epoch([(images, labels)], peers.RATE, weights)
-    compilation = time.perf_counter() - began
-
-    found = []
-    for number, function in ((at_once, lambda: trainer.train_epoch([(images, labels)] * at_once, peers.RATE, weights)),
-                             (1, lambda: trainer.evaluate(batch))):
-        seconds = []
-        for _ in range(WARM_UP + steps):
-            began = time.perf_counter()
-            function()
-            seconds.append((time.perf_counter() - began) / number)
-        found.append(seconds[WARM_UP:])
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([compilation, *found, memory, blas_rate()]))
+    peers.take_turns(
+        time.perf_counter() - began, steps,
+        (at_once, lambda: trainer.train_epoch([(images, labels)] * at_once, peers.RATE, weights)),
+        (1, lambda: trainer.evaluate(batch)), also=lambda: [blas_rate()])
 
 
 def blas_rate(size=2000, repetitions=10):
@@ -117,29 +106,87 @@ def blas_rate(size=2000, repetitions=10):
     seconds = []
     # The project's BLAS has one thread, beside OpenMP's.
     with threadpool_limits(os.cpu_count(), "blas"):
-        for _ in range(WARM_UP + repetitions):
+        for _ in range(peers.WARM_UP + repetitions):
             began = time.perf_counter()
             multiply()
             seconds.append(time.perf_counter() - began)
-    return 2 * size ** 3 / np.median(seconds[WARM_UP:]) / 1e9
+    return 2 * size ** 3 / np.median(seconds[peers.WARM_UP:]) / 1e9
 
 
-def run(command, environment, copies, cold):
-    """What each of several processes of a command prints, started together."""
-    environment = {**os.environ, **environment}
-    with tempfile.TemporaryDirectory() as folder:
+class Variant:
+    """Processes of one command that are measured together; a failed one is named, and left out.
+
+    Parameters
+    ----------
+    command : list of str
+    environment : dict
+        beside the present one
+    copies : int
+    cold : bool
+        compile in an empty folder
+    """
+
+    def __init__(self, command, environment, copies=1, cold=False):
+        self.command, self.folder = command, tempfile.TemporaryDirectory()
+        environment = {**os.environ, **environment}
         if cold:
-            environment.update(with_flag(environment, f"base_compiledir={folder}"), TORCHINDUCTOR_CACHE_DIR=folder)
-        started = [subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                    env=environment) for _ in range(copies)]
-        ended = [(process, *process.communicate()) for process in started]
-    found = []
-    for process, output, errors in ended:
-        if process.returncode:
-            print(f"left out: {' '.join(command[1:4])} ({(errors.strip().splitlines() or ['?'])[-1]})", file=sys.stderr)
-        else:
-            found.append(json.loads(output.splitlines()[-1]))
-    return found
+            environment.update(with_flag(environment, f"base_compiledir={self.folder.name}"),
+                               TORCHINDUCTOR_CACHE_DIR=self.folder.name)
+        self.processes = [self._start(os.path.join(self.folder.name, f"errors-{number}"), environment)
+                          for number in range(copies)]
+        self.compilation, self.turns = None, []
+
+    def _start(self, path, environment):
+        # A file, since nobody reads a pipe while the others take their turns.
+        with open(path, "w") as errors:
+            return path, subprocess.Popen(self.command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                          stderr=errors, env=environment)
+
+    def wait(self):
+        """Until all have made their first step."""
+        self.compilation = self._read()
+
+    def take_turn(self):
+        for _, process in self.processes:
+            with contextlib.suppress(BrokenPipeError):  # it has failed, which is found when its answer is read
+                process.stdin.write("\n")
+                process.stdin.flush()
+        self.turns += self._read()
+
+    def _read(self):
+        answers = [(path, process, process.stdout.readline()) for path, process in self.processes]
+        self.processes = [(path, process) for path, process, line in answers if line]
+        for path, process, line in answers:
+            if not line:
+                process.wait()
+                with open(path) as file:
+                    print(f"left out: {' '.join(self.command[1:4])} ({(file.read().splitlines() or ['?'])[-1]})",
+                          file=sys.stderr)
+        return [json.loads(line) for _, _, line in answers if line]
+
+    def end(self):
+        for _, process in self.processes:
+            process.communicate()
+        self.folder.cleanup()
+
+
+def measure_all(commands, rounds, copies, cold, together):
+    """{name: (seconds to the first step, turns) of each process} of commands {name: (command, environment)}."""
+    variants = {}
+    try:
+        for name, (command, environment) in commands.items():
+            variants[name] = Variant(command, environment, copies, cold)
+            if not together:
+                variants[name].wait()
+        for variant in variants.values() if together else ():
+            variant.wait()
+        for _ in range(rounds):
+            for variant in variants.values():
+                variant.take_turn()
+    finally:
+        for variant in variants.values():
+            variant.end()
+    return {name: (variant.compilation, variant.turns) for name, variant in variants.items() if variant.turns}
 
 
 def main():
@@ -150,11 +197,13 @@ def main():
     add("--method", choices=METHODS, default="sparse-vd", help="(default: sparse-vd; the peers have no other)")
     add("--variant", choices=tuple(VARIANTS), nargs="+",
         help="(default: the first two; on a GPU, with cuDNN and without)")
-    add("--rounds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)")
+    add("--rounds", type=int, default=3, metavar="N", help="turns of each variant (default: 3)")
     add("--copies", type=int, default=1, metavar="N", help="processes of a variant that run together (default: 1)")
     add("--peers", metavar="PYTHON", help="a Python that has torch and jax")
     add("--json", metavar="FILE", help="write all that was measured to a file")
-    add("--cold", action="store_true", help="compile everything again in each run")
+    add("--cold", action="store_true", help="compile everything again")
+    add("--together", action="store_true", help="compile all variants at once: sooner done on many cores, but then the "
+        "seconds to the first step say nothing")
     add("--parts", action="store_true", help="variants without one part of the C++ code each")
     add("--init-from", default="", metavar="RUN", help="start from a finished run's weights, most of them pruned; the "
         "peers do not")
@@ -181,21 +230,17 @@ def main():
             script = os.path.join(HERE, "peers.py")
             commands.update((name, ([args.peers, script, name, network, str(k), str(steps)], {}))
                             for name in (peers.GPU_PEERS if on_gpu else peers.PEERS))
-        found = {name: [] for name in commands}
-        for _ in range(args.rounds):
-            for name, (command, environment) in commands.items():
-                found[name] += run(command, environment, args.copies, args.cold)
-        found = {name: runs for name, runs in found.items() if runs}
+        found = measure_all(commands, args.rounds, args.copies, args.cold, args.together)
         title = f"{network} {k:g}" if network == "vgg-like" else network
         everything[title] = found
-        rate = np.median([own[4] for runs in found.values() for own in runs if len(own) > 4])
+        rate = np.median([turn[3] for _, turns in found.values() for turn in turns if len(turn) > 3])
         floor = peers.flops(network, k) / rate / 1e9
         first = None
-        for name, runs in found.items():
-            step, prediction = (np.median([seconds for own in runs for seconds in own[part]]) for part in (1, 2))
+        for name, (compilation, turns) in found.items():
+            step, prediction = (np.median([seconds for turn in turns for seconds in turn[part]]) for part in (0, 1))
             first = first or step
             rows.append((title, name, 1e3 * step, step / first, step / floor if args.method == "sparse-vd" else None,
-                         1e3 * prediction, np.median([own[0] for own in runs]), max(own[3] for own in runs)))
+                         1e3 * prediction, np.median(compilation), max(turn[2] for turn in turns)))
         print(f"{title}: {rate:.0f} GFLOP/s, floor {1e3 * floor:.2f} ms", file=sys.stderr)
     print(tabulate(rows, ("Network", "Variant", "ms a step", "ratio to first", "to floor", "ms a prediction",
                           "s to first step", "peak MiB"), "github",

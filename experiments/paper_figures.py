@@ -130,14 +130,17 @@ def draw_noises(folder):
         group = pairs[-1][noise]
         histories = [results.history(summary["folder"]) for summary in group.summaries]
         epochs = [row["epoch"] for row in histories[0]]
+        # While the KL term's weight grows, the objective is no bound.
+        full = [row["kl_weight"] == histories[0][-1]["kl_weight"] for row in histories[0]]
         bound = np.mean([[-row["train_loss"] for row in rows] for rows in histories], axis=0)
+        bound[np.logical_not(full)] = np.nan
         sparsity = np.mean([[100 - 100 / row["compression"] for row in rows] for rows in histories], axis=0)
         bounds.plot(epochs, bound, color=f"C{number}", label=title)
         sparsities.plot(epochs, sparsity, color=f"C{number}", label=title)
         error = np.mean([summary["test_error_percent"] for summary in group.summaries])
         lines.append((title, len(histories), f"{bound[-1]:.4f}", f"{sparsity[-1]:.2f}", f"{error:.2f}"))
-    bounds.set(xlabel="epoch", ylabel="lower bound, nats per training image",
-               ylim=(min(bounds.get_lines()[0].get_ydata()[len(epochs) // 10:]) * 2, 0))
+    bounds.set(xlabel="epoch", ylabel="lower bound, nats per training image", xlim=sparsities.get_xlim(),
+               ylim=(2 * np.nanmin(bounds.get_lines()[0].get_ydata()), 0))
     sparsities.set(xlabel="epoch", ylabel="sparsity of all weights, %", ylim=(0, 101))
     rows = [row for row in variances[0]["rows"] if row["additive"]]   # not of wholly pruned layers
     for layer in dict.fromkeys(row["layer"] for row in rows):

@@ -10,6 +10,7 @@ logistic regression; docs/results.md has the commands of all others.
 """
 
 import os
+import sys
 
 import _setup  # noqa: F401  must come first
 
@@ -42,6 +43,10 @@ def main():
         title, headers, rows_of = TABLES[name]
         print(titled(title, args.format))
         print(tabulate(rows_of(groups), headers, args.format, stralign="left", disable_numparse=True) + "\n")
+    kept_back = sum(len(group.summaries) for group in groups if group.validation)
+    if kept_back:
+        print(f"Not in the tables: {kept_back} runs with --validation, which were trained on fewer images.",
+              file=sys.stderr)
 
 
 def parser():
@@ -100,7 +105,8 @@ def measured_row(group):
 
 
 def units(groups):
-    """Of the networks that papers report units of; runs of before they were counted are left out."""
+    """Of the networks that papers report units of; runs of before they were counted are left out, as are those that
+    have none left."""
     rows = []
     for network in dict.fromkeys(row.network for row in published.UNITS):
         own = [group for group in groups if group.network == network and not group.validation
@@ -111,8 +117,9 @@ def units(groups):
                              tables.format_units(row.units), tables.format_multiplications(
                                  row.multiplications, row.multiplications_before)))
         for group in own:
-            found = [summary.get("structure") for summary in group.summaries]
-            if all(one and one["multiplications"]["left"] for one in found):
+            group = only(group, lambda summary: (summary.get("structure") or {}).get("multiplications", {}).get("left"))
+            if group.summaries:
+                found = [summary["structure"] for summary in group.summaries]
                 left = zip(*(one["units"]["left"] for one in found))
                 counts = [one["multiplications"] for one in found]
                 rows.append((*identity(group), values(group, "test_error_percent", 2),
@@ -128,8 +135,8 @@ def texts(groups):
     for network in dict.fromkeys(row.network for row in published.TEXTS):
         rows += [(row.network_title, f"{row.method_title}, authors' log", row.dataset, "", "",
                   *tables.published_text_cells(row)) for row in published.TEXTS if row.network == network]
-        rows += [(*identity(group), *tables.text_cells(group.summaries)) for group in groups
-                 if group.network == network and all("parts" in summary for summary in group.summaries)]
+        own = [only(group, lambda summary: "parts" in summary) for group in groups if group.network == network]
+        rows += [(*identity(group), *tables.text_cells(group.summaries)) for group in own if group.summaries]
     return rows
 
 
@@ -153,7 +160,8 @@ def random_labels(groups):
 def logistic_regression(groups):
     rows = []
     own = [group for group in groups if group.network == "logistic-regression" and not group.validation]
-    for dataset in dict.fromkeys(row.dataset for row in published.LOGISTIC_REGRESSION):
+    for dataset in dict.fromkeys([*(row.dataset for row in published.LOGISTIC_REGRESSION),
+                                  *(group.dataset_title for group in own)]):
         measured = [group for group in own if group.dataset_title == dataset]
         for row in published.LOGISTIC_REGRESSION:
             if row.dataset == dataset:
@@ -179,14 +187,21 @@ def baselines(group):
     return []
 
 
+def only(group, has):
+    """The group with those of its runs that have something."""
+    return group._replace(summaries=list(filter(has, group.summaries)))
+
+
 def identity(group):
     title = group.start_title
     # SparseVD and the like keep their capitals.
     start = "" if group.start == "random" else f" from {title.lower() if title[1:].islower() else title}"
     start += group.origin and f" ({group.origin})"
     flags = group.flags_shown and f", {group.flags_shown}"
+    runs, seeds = len(group.summaries), len({summary["seed"] for summary in group.summaries})
+    count = runs if runs == seeds else f"{runs} ({seeds} seed{'s' * (seeds > 1)})"
     return (group.network_title, f"{group.method_title}{start}{flags}, measured", group.dataset_title, group.epochs,
-            len(group.summaries))
+            count)
 
 
 def values(group, key, digits, unit=""):

@@ -74,7 +74,8 @@ def parsed(arguments):
     if own:
         raise UserError(f"{own[0]} belongs before --, without --grid: it is the sweep's")
     names = [name for name, _ in args.grid]
-    twice = [name for name in names if names.count(name) > 1 or f"--{name}" in fixed]
+    behind = [word.partition("=")[0].removeprefix("--") for word in fixed if word.startswith("--")]
+    twice = [name for name in names if names.count(name) > 1 or name in behind or f"no-{name}" in behind]
     if twice:
         raise UserError(f"--{twice[0]} has its values twice: name it once, in --grid or behind --")
     return args, fixed
@@ -134,9 +135,12 @@ def words(name, value):
 
 def folder_name(script, fixed, setting):
     """A name that says what a run is trained with, whatever the order of the flags."""
-    flags = sorted(flag.strip() for flag in re.split(r"(?:^|\s)--", " ".join(fixed)) if flag.strip())
-    flags += [f"{name} {value}" for name, value in sorted(setting.items(), key=lambda flag: (flag[0] == "seed", flag))]
-    name = "-".join([script, *(re.sub(r"[ =]+", "=", flag, count=1) for flag in flags)])
+    flags = [tuple(re.split(r"[ =]+", flag.strip(), maxsplit=1))
+             for flag in re.split(r"(?:^|\s)--", " ".join(fixed)) if flag.strip()]
+    flags = [flag if len(flag) > 1 else (flag[0].removeprefix("no-"), "no" if flag[0].startswith("no-") else "yes")
+             for flag in flags]
+    flags = sorted([*flags, *setting.items()], key=lambda flag: (flag[0] == "seed", flag))
+    name = "-".join([script, *("=".join(flag) for flag in flags)])
     plain = re.sub(r"[^\w.=,+-]", "_", name, flags=re.ASCII)
     if plain != name.replace(" ", "_") or len(plain) > LONGEST_NAME:
         plain = f"{plain[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -169,7 +173,7 @@ def table(groups):
     for setting, (number, summaries) in groups.items():
         cells = ("", "", "")
         if summaries:
-            cells = (tables.column([measure(summary)[1] for summary in summaries], 2),
+            cells = (measured(summaries),
                      tables.column([summary["sparsity_percent_total"] for summary in summaries], 2),
                      tables.column([summary["compression"] for summary in summaries], 1, "x"))
         rows.append((*(value for _, value in setting), f"{len(summaries)} of {number}", *cells))
@@ -179,12 +183,16 @@ def table(groups):
 
 
 def measure(summary):
-    """What settings are compared by, its title and value; on validation data where the run has some."""
-    for key, title in (("valid_bits", "Validation bits"), ("valid_perplexity", "Validation perplexity"),
-                       ("valid_error_percent", "Validation error %")):
-        if key in summary:
-            return title, summary[key]
-    return "Validation error %" if summary["validation"] else "Error %", summary["test_error_percent"]
+    """What settings are compared by, its title, value and digits; on validation data where the run has some."""
+    for key, (title, digits) in tables.MEASURES.items():
+        if f"valid_{key}" in summary:
+            return f"Validation {title}", summary[f"valid_{key}"], digits
+    title = "Validation error %" if summary["validation"] else "Error %"
+    return title, summary["test_error_percent"], tables.MEASURES["error_percent"][1]
+
+
+def measured(summaries):
+    return tables.column([measure(summary)[1] for summary in summaries], measure(summaries[0])[2])
 
 
 def best(groups):
@@ -196,8 +204,9 @@ def best(groups):
     chosen = min(errors, key=lambda setting: results.mean_and_deviation(errors[setting])[0])
     named = " ".join(word for name, value in chosen for word in words(name, value)) or "the only setting"
     left_out = len(groups) - len(errors)
-    title, _ = measure(groups[chosen][1][0])
-    return (f"Best on validation data: {named}, {title}: {tables.column(errors[chosen], 2)}, {len(errors[chosen])} runs"
+    summaries = groups[chosen][1]
+    return (f"Best on validation data: {named}, {measure(summaries[0])[0]}: {measured(summaries)}, "
+            f"{len(summaries)} runs"
             + (f"; {left_out} settings without all their runs are left out" if left_out else ""))
 
 

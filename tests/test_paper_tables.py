@@ -244,6 +244,32 @@ def test_runs_that_counted_their_units_have_a_table(tmp_path):
     assert "SBP, paper  " in output and "SSL, paper; not run here" in output
 
 
+def test_a_run_without_units_does_not_hide_those_of_its_row(tmp_path):
+    counts, units = dict(before=2293000, left=1000000), dict(before=[20, 50, 800, 500], left=[17, 30, 322, 59])
+    counted = dict(units=units, multiplications=counts, weights=counts)
+    write_run(tmp_path / "old", network="LeNet-5-Caffe", test_error_percent=9.0)
+    write_run(tmp_path / "new", network="LeNet-5-Caffe", seed=2, test_error_percent=0.9, structure=counted)
+    output = tables("--results", tmp_path, "--table", "units").stdout
+    line, = (line for line in output.splitlines() if "measured" in line)
+    assert " 1       0.90 " in line and "17 - 30 - 322 - 59" in line
+
+
+def test_a_seed_that_ran_twice_is_told(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_run(tmp_path / name, seed=seed)
+    assert " 3 (2 seeds) " in tables("--results", tmp_path).stdout
+
+
+def test_what_no_table_has_is_said_and_other_data_sets_have_their_rows(tmp_path):
+    for name, values in (("a", dict(validation=100)), ("b", dict(
+            network="logistic-regression", dataset="digits", dataset_title="digits"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(samples.summary(**values)))
+    result = tables("--results", tmp_path)
+    assert result.stderr == "Not in the tables: 1 runs with --validation, which were trained on fewer images.\n"
+    assert sum("digits  " in line and "measured" in line for line in result.stdout.splitlines()) == 1
+
+
 def test_every_table_in_latex(tmp_path):
     output = tables("--results", tmp_path, "--format", "latex").stdout
     assert output.count(r"\begin{tabular}") == output.count(r"\end{tabular}") == 6

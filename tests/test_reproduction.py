@@ -3,6 +3,7 @@ from argparse import Namespace
 
 import pytest
 
+import samples
 from conftest import ROOT
 from experiments.common import reproduction
 from utils.errors import UserError
@@ -36,6 +37,13 @@ def test_missing_runs_are_planned_and_trained_and_failures_named(paper_runs, tmp
     with pytest.raises(UserError, match="^1 of 1 runs failed"):
         reproduction.run(["lenet"], str(tmp_path), args, quick=True)
     assert "1 runs, " in capfd.readouterr().out
+
+
+def test_a_quick_run_is_not_taken_for_the_full_one(paper_runs, tmp_path):
+    (tmp_path / "a-seed1").mkdir()
+    (tmp_path / "a-seed1" / "summary.json").write_text(json.dumps(samples.summary(epochs=1)))
+    with pytest.raises(UserError, match="a-seed1 was trained for 1 epochs, not 200: remove it, or name another"):
+        reproduction.run(["lenet"], str(tmp_path), Namespace(variant=None))
 
 
 def test_cifars_variant_is_cifars():

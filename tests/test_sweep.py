@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -178,15 +179,16 @@ def run_sweep(tmp_path, monkeypatch, capfd):
 
 def test_the_plan_names_each_run_by_its_flags_whatever_their_order(run_sweep):
     found = []
-    for flags in (("--grid", "seed=1,2", "k=0.5,1", "--plan", "--", "--dataset", "digits", "--no-kl-warm-up"),
-                  ("--plan", "--grid", "k=1,0.5", "kl-warm-up=no", "seed=2,1", "--jobs", "3", "--",
+    for flags in (("--grid", "seed=1,2", "k=0.5,1", "--plan", "--", "--threshold", "2", "--dataset", "digits",
+                   "--no-kl-warm-up"),
+                  ("--plan", "--grid", "k=1,0.5", "kl-warm-up=no", "seed=2,1", "threshold=2", "--jobs", "3", "--",
                    "--dataset=digits")):
         status, output, _ = run_sweep("random_labels", *flags)
         assert status == 0
         found.append(sorted(re.findall(r"^random_labels\S*", output, re.M)))
-    assert found[0] == [f"random_labels-dataset=digits-no-kl-warm-up-k={k}-seed={seed}"
+    assert found[0] == [f"random_labels-dataset=digits-k={k}-kl-warm-up=no-threshold=2-seed={seed}"
                         for k in ("0.5", "1") for seed in (1, 2)]
-    assert found[1][0] == "random_labels-dataset=digits-k=0.5-kl-warm-up=no-seed=1" and "4 runs, 3 at a time" in output
+    assert found[1] == found[0] and "4 runs, 3 at a time" in output
 
 
 def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep, tmp_path):
@@ -195,7 +197,7 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
     fixed = ("--dataset", "digits", "--validation", "100")
     for threshold, errors in ((2, (5, 7)), (3, (4, 5)), (4, (1, 1))):
         for seed, error in enumerate(errors, 1):
-            folder = tmp_path / "out" / f"lenet_300_100-dataset=digits-validation=100-threshold={threshold}-seed={seed}"
+            folder = tmp_path / "out" / f"lenet_300_100-dataset=digits-threshold={threshold}-validation=100-seed={seed}"
             folder.mkdir(parents=True)
             summary = samples.summary(dataset="digits", dataset_title="digits", epochs=200, seed=seed, seconds=360,
                                       validation=100, test_error_percent=error, sparsity_percent_total=98.0,
@@ -208,7 +210,7 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
     assert "Best on validation data: --threshold 4, Validation error %: 1.00, 2 runs" in output
     (folder / "summary.json").unlink()
     status, output, _ = run_sweep(*flags[:5], "--plan", *flags[5:], *fixed)
-    assert status == 0 and re.search(r"threshold=4-seed=2 +200 +7 min\n1 runs", output)
+    assert status == 0 and re.search(r"threshold=4-validation=100-seed=2 +200 +7 min\n1 runs", output)
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -216,6 +218,8 @@ def test_the_table_is_over_seeds_and_the_best_setting_has_all_its_runs(run_sweep
     (("--grid", "seed=1,x"), "--seed"),
     (("--grid", "seed=1,1"), "--grid"),
     (("--grid", "seed=1", "--", "--seed", "2"), "--seed has its values twice"),
+    (("--grid", "seed=1", "--", "--seed=2"), "--seed has its values twice"),
+    (("--grid", "kl-warm-up=yes,no", "--", "--no-kl-warm-up"), "--kl-warm-up has its values twice"),
     (("--grid", "seed=1", "--", "--output", "x"), "--output belongs before --"),
     (("--best", "--grid", "seed=1"), "--validation"),
     (("--grid", "seed=1", "--resources", "GPU", "--plan"), "NAME=N"),
@@ -250,6 +254,26 @@ def test_a_worker_has_room_by_cores_and_resources():
 def test_a_runs_folders_are_its_own_and_those_of_its_pretraining():
     job = jobs.Job("a", ["x.py"], "digits", None, 1, None, ("dense", "pruning"))
     assert job.folders == ["a", "a-dense", "a-dense-pruning"] and job._replace(pretrain=()).folders == ["a"]
+
+
+def test_epochs_of_pretraining_count(tmp_path):
+    """In estimates, and as progress of a run that loses its worker again and again."""
+    job = jobs.Job("a", ["x.py"], "digits", None, 100, 36, ("dense",))
+    where = cluster.Cluster(None, 1, 1, {})
+    assert re.search(r"^a +100 \+ 100 +2 h$", jobs.plan([job], where), re.M)
+    own = sweep.Sweep([job], str(tmp_path), where)
+    (tmp_path / "a-dense").mkdir()
+    for number in range(2 * sweep.MOST_LOSSES):
+        own._waiting.clear()
+        own._running["key"] = sweep._Running(job, "tcp://1", mock.Mock(), own._epochs(job))
+        (tmp_path / "a-dense" / "history.csv").write_text("epoch\n" + "1\n" * (number + 1))
+        own._lose("key")
+    assert not own.failures and list(own._waiting) == [job]
+    for _ in range(sweep.MOST_LOSSES + 1):
+        own._waiting.clear()
+        own._running["key"] = sweep._Running(job, "tcp://1", mock.Mock(), own._epochs(job))
+        own._lose("key")
+    assert list(own.failures) == ["a"] and not own._waiting
 
 
 def test_runs_that_start_from_others_find_them_from_anywhere(tmp_path, monkeypatch):

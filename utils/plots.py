@@ -56,7 +56,9 @@ def draw_curves(history, path, title, prunes=False, parts=None):
         losses.set(ylabel=unit, yscale="linear" if measure == "bits" else "log")
         errors.legend()
         if prunes:
-            if not measure and any(row["train_loss"] != row["train_nll"] for row in history):
+            # The axis is logarithmic: an objective that is a log density, as soft weight-sharing's, has no place on it.
+            if not measure and any(row["train_loss"] != row["train_nll"] for row in history) and all(
+                    row["train_loss"] > 0 for row in history):
                 plot(losses, "train_loss", "train, objective")
             (sparsities, compressions), = more
             layers = sparsity_columns(history[0])

@@ -48,7 +48,7 @@ class Group(namedtuple("Group", (*_KEYS, "recipe", "origin", "summaries"))):
 
 
 def collect(folder="results"):
-    """The finished runs below a folder, as a list of :class:`Group`, sorted by their titles.
+    """The finished runs in a folder, not deeper, as a list of :class:`Group`, sorted by their titles.
 
     A run with a file that is damaged is named on stderr and left out.
     """

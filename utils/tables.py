@@ -172,7 +172,9 @@ def format_sparsity(percent):
 
 
 def format_compression(value):
-    """A compression as text, such as 1x, 5.7x or 68x."""
+    """A compression as text, such as 1x, 5.7x or 68x; None and infinity are of a network without weights."""
+    if value is None or math.isinf(value):
+        return "all pruned"
     return f"{value:.{1 if 1 < value < 9.95 else 0}f}x"
 
 
@@ -194,5 +196,4 @@ def _finite(value):
 
 def _cells(network, method, error_percent, train_error_percent, sparsity_percent, compression):
     errors = ("" if error is None else f"{error:.2f}" for error in (error_percent, train_error_percent))
-    return (network, method, *errors, format_sparsity(sparsity_percent),
-            "all pruned" if compression is None else format_compression(compression))
+    return network, method, *errors, format_sparsity(sparsity_percent), format_compression(compression)

@@ -21,8 +21,8 @@ class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds p
     """A run.
 
     `name` : of its folder; `command` : script, relative to the project, and flags without --output and --resume;
-    `dataset`, `variant` : as `data.load` takes them; `epoch_seconds` : on one core, roughly, or None; `pretrain` : the
-    methods that come first; `starts_from` : paths of other runs that it needs
+    `dataset`, `variant` : as `data.load` takes them; `epochs` : of each of its stages; `epoch_seconds` : on one core,
+    roughly, or None; `pretrain` : the methods that come first; `starts_from` : paths of other runs that it needs
     """
 
     __slots__ = ()
@@ -32,11 +32,16 @@ class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds p
         """Its folder and those of its pretraining."""
         return list(itertools.accumulate([self.name, *self.pretrain], "{}-{}".format))
 
-    def seconds(self, done=0):
-        """How long it takes on one core after so many epochs, roughly; None if nothing is known."""
+    @property
+    def all_epochs(self):
+        """Those of its pretraining too."""
+        return self.epochs * len(self.folders)
+
+    def seconds(self):
+        """How long it takes on one core, roughly; None if nothing is known."""
         if self.epoch_seconds is None:
             return None
-        return (self.epochs - done) * self.epoch_seconds + (COMPILATION if not done else 0)
+        return self.all_epochs * self.epoch_seconds + COMPILATION * len(self.folders)
 
 
 def missing(jobs, folder):
@@ -47,7 +52,8 @@ def missing(jobs, folder):
 
 def plan(jobs, where):
     """The text that says what is going to be run, and how long it may take."""
-    rows = [(job.name, job.epochs, "?" if job.seconds() is None else duration(job.seconds())) for job in jobs[:SHOWN]]
+    rows = [(job.name, " + ".join([str(job.epochs)] * len(job.folders)),
+             "?" if job.seconds() is None else duration(job.seconds())) for job in jobs[:SHOWN]]
     text = tabulate(rows, ("To be run", "Epochs", "Time, one core"))
     if len(jobs) > SHOWN:
         text += f"\n... and {len(jobs) - SHOWN} more"

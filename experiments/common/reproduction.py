@@ -5,6 +5,8 @@ from collections import namedtuple
 
 from experiments.common import sweep
 from experiments.common.jobs import Job
+from utils import results, runs
+from utils.errors import UserError
 
 __all__ = ["PaperRun", "PAPER_RUNS", "QUICK_FOLDER", "jobs", "run"]
 
@@ -25,14 +27,14 @@ def _lenets():
             yield PaperRun(f"{script}-mnist-seed{seed}", "lenet", script, "mnist", ("--seed", str(seed)), 200,
                            quick if seed == 1 else None, seconds)
     yield PaperRun("lenet5_caffe-mnist-from-dense-seed1", "lenet", "lenet5_caffe", "mnist", ("--pretrain", "dense"),
-                   200, None, 36)
+                   200, None, 18)
 
 
 def _vgg_like():
     for dataset in ("cifar10", "cifar100-coarse"):
         for k in (0.25, 0.5, 1, 1.5):
             yield PaperRun(f"vgg_like-{dataset}-k{k:g}-seed1", "vgg-like", "vgg_like", dataset,
-                           ("--k", f"{k:g}", "--pretrain", "binary-dropout"), 200, None, 220 * (k / 0.25) ** 2)
+                           ("--k", f"{k:g}", "--pretrain", "binary-dropout"), 200, None, 110 * (k / 0.25) ** 2)
 
 
 def _random_labels():
@@ -90,7 +92,7 @@ def run(tables, folder, args, quick=False):
     Raises
     ------
     UserError, SystemExit
-        as :func:`experiments.common.sweep.train`
+        as :func:`experiments.common.sweep.train`; also if a run is there that was trained for other epochs
     """
     without = [table for table in tables if not any(run.table == table for run in PAPER_RUNS)]
     if without:
@@ -99,4 +101,11 @@ def run(tables, folder, args, quick=False):
     left_out = [run.name for run in PAPER_RUNS if quick and run.table in tables and run.quick_epochs is None]
     if left_out:
         print(f"Left out of the quick version: {', '.join(left_out)}.")
-    sweep.train(jobs(tables, quick, args.variant), folder, args)
+    planned = jobs(tables, quick, args.variant)
+    for job in planned:
+        path = os.path.join(folder, job.name)
+        epochs = runs.is_finished(path) and results.read_summary(path)["epochs"]
+        if epochs and epochs != job.epochs:
+            raise UserError(f"{path} was trained for {epochs} epochs, not {job.epochs}: remove it, or name another "
+                            "folder with --results")
+    sweep.train(planned, folder, args)

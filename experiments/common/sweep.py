@@ -272,21 +272,23 @@ class Sweep:
                 apart[name].stamps.update((path, stamp) for path, (stamp, _) in changed.items())
 
     def _epochs(self, job):
-        """How many epochs of a run this folder knows of."""
-        with contextlib.suppress(OSError), open(os.path.join(self._folder, job.name, "history.csv")) as file:
-            return max(0, sum(1 for _ in file) - 1)
-        return 0
+        """How many epochs of a run and its pretraining this folder knows of."""
+        found = 0
+        for name in job.folders:
+            with contextlib.suppress(OSError), open(os.path.join(self._folder, name, "history.csv")) as file:
+                found += max(0, sum(1 for _ in file) - 1)
+        return found
 
     # What the user sees
 
     def _show(self):
         rows = []
         for run in list(self._running.values())[:SHOWN]:
-            row = self._row(run.job)
+            stage, row = self._row(run.job)
             cells = ("starts", "", "")
-            if row.get("done"):
+            if row:
                 self._rates[run.job.name] = row["seconds"] / row["done"]
-                cells = (f"{row['done']}/{row['epochs']}", f"{row['error']:.2f}",
+                cells = (f"{row['done']}/{row['epochs']}{stage}", f"{row['error']:.2f}",
                          tables.format_compression(row["compression"]) if row["compression"] else "")
             rows.append((run.job.name, *cells))
         text = tabulate(rows, ("Training", "Epoch", "Error %", "Compression"), disable_numparse=True) if rows else ""
@@ -299,18 +301,21 @@ class Sweep:
         self._display.table(f"{text}\n{len(self._jobs)} runs: {summary}{self._remaining()}".strip())
 
     def _row(self, job):
-        """What the results page would show of a run."""
-        folder = os.path.join(self._folder, job.name)
-        with contextlib.suppress(UserError):
-            return Record(folder).row if runs.holds_run(folder) else {}
-        return {}
+        """Of a run's last stage that has an epoch, its name and what the results page would show of it."""
+        for name in job.folders:
+            folder = os.path.join(self._folder, name)
+            with contextlib.suppress(UserError):
+                row = Record(folder).row if runs.holds_run(folder) else {}
+                if row.get("done"):
+                    return "" if name == job.name else f" of {row['method']}", row
+        return "", {}
 
     def _remaining(self):
         slots = sum(found.slots for found in self._workers.present.values())
         if not slots:
             return "; no worker is there"
-        left = [(job, job.epochs) for job in self._waiting]
-        left += [(run.job, run.job.epochs - self._epochs(run.job)) for run in self._running.values()]
+        left = [(job, job.all_epochs - self._epochs(job))
+                for job in (*self._waiting, *(run.job for run in self._running.values()))]
         if not left:
             return ""
         usual = sum(self._rates.values()) / len(self._rates) if self._rates else None

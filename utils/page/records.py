@@ -104,6 +104,8 @@ class Record:
             "epochs": _number(summary["epochs"]), "done": len(history),
             "error": _number(summary["test_error_percent"]),
             "train_error": _number(summary.get("final_train_error_percent")),
+            "measure": next((_number(found[key]) for found in (summary, *history[-1:])
+                             for key in ("test_bits", "test_perplexity") if key in found), None),
             "sparsity": _number(sparsity), "compression": _number(summary["compression"]),
             "prunes": bool(summary["prunes"]), "seconds": sum(row.get("seconds", 0) for row in history),
             "started": _text(self._config.get("started", "")),

@@ -34,7 +34,10 @@ function lossChart(detail) {
       {xaxis: x, yaxis: name === "bits" ? {title} : logAxis(title, ...heights(curves)), hovermode: "x unified"}
     ];
   }
-  const apart = column(detail, "train_loss").some((value, place) => value !== column(detail, "train_nll")[place]),
+  // The axis is logarithmic: an objective that is a log density, as soft weight-sharing's, has no place on it.
+  const losses = column(detail, "train_loss"),
+    apart =
+      losses.every(value => value > 0) && losses.some((value, place) => value !== column(detail, "train_nll")[place]),
     dotted = {line: {color: color(3), width: 2, dash: "dot"}},
     curves = splits(detail, "nll");
   if (apart) curves.push(curve(detail, "train_loss", "train, objective", 3, dotted));
@@ -163,10 +166,10 @@ function runView(id) {
     tiles.replaceChildren(
       ...[
         tile("Test error", row.error === null ? "" : `${percent(row.error)} %`),
-        measure && tile(`Test, ${measure[1]}`, column(detail, `test_${measure[0]}`).at(-1).toFixed(3)),
+        measure && tile(`Test, ${measure[1]}`, row.measure === null ? "" : row.measure.toFixed(3)),
         tile("Train error", row.train_error === null ? "" : `${percent(row.train_error)} %`),
         tile("Sparsity", row.prunes && row.sparsity !== null ? `${percent(row.sparsity)} %` : ""),
-        tile("Compression", row.prunes ? factorText(row.compression) : ""),
+        tile("Compression", !row.prunes ? "" : isGone(row) ? "all pruned" : compression(row.compression)),
         tile("Epochs", row.status === "finished" ? String(row.epochs) : `${last ?? 0} of ${row.epochs}`),
         tile("Time", duration(row.seconds))
       ].filter(Boolean)

@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,6 +61,7 @@ def measure(network, k, method, without, steps, init_from):
 
     After the rest, a turn prints the BLAS's GFLOP/s.
     """
+    began = time.perf_counter()
     import nets  # noqa: F401
     import theano
     from data.dataset import Split
@@ -72,11 +74,10 @@ def measure(network, k, method, without, steps, init_from):
     seed_generators(1)
     method = methods.make(method)
     images, labels = peers.batch(network, k)
-    at_once = 1 if theano.config.device == "cpu" else peers.AT_ONCE
+    at_once = 1 if theano.config.device == "cpu" else peers.AT_ONCE if theano.config.dnn.enabled != "False" else 2
     if network == "lenet-300-100":
         images = images.reshape(-1, 1, 28, 28)
     batch = Split(images, labels)
-    began = time.perf_counter()
     with left_out.get(without) or kernels.plain(without):
         net = NETWORKS[network].build(method, k=k if network == "vgg-like" else 1.0)
         if init_from:
@@ -84,9 +85,10 @@ def measure(network, k, method, without, steps, init_from):
         trainer = Trainer(net, method, num_examples=peers.NUM_EXAMPLES)
     weights = [1.0] * len(trainer.terms)
     trainer.train_epoch([(images, labels)], peers.RATE, weights)
+    # At a rate of 0 all weights stay: pruned ones would be left out of the convolutions, but not by the peers.
     peers.take_turns(
         time.perf_counter() - began, steps,
-        (at_once, lambda: trainer.train_epoch([(images, labels)] * at_once, peers.RATE, weights)),
+        (at_once, lambda: trainer.train_epoch([(images, labels)] * at_once, 0.0, weights)),
         (1, lambda: trainer.evaluate(batch)), also=lambda: [blas_rate()])
 
 
@@ -114,10 +116,11 @@ def blas_rate(size=2000, repetitions=10):
 
 
 class Variant:
-    """Processes of one command that are measured together; a failed one is named, and left out.
+    """Processes of one command that are measured together; if one fails, the variant is named and left out.
 
     Parameters
     ----------
+    name : str
     command : list of str
     environment : dict
         beside the present one
@@ -126,8 +129,8 @@ class Variant:
         compile in an empty folder
     """
 
-    def __init__(self, command, environment, copies=1, cold=False):
-        self.command, self.folder = command, tempfile.TemporaryDirectory()
+    def __init__(self, name, command, environment, copies=1, cold=False):
+        self.name, self.command, self.folder = name, command, tempfile.TemporaryDirectory()
         environment = {**os.environ, **environment}
         if cold:
             environment.update(with_flag(environment, f"base_compiledir={self.folder.name}"),
@@ -154,28 +157,27 @@ class Variant:
         self.turns += self._read()
 
     def _read(self):
-        answers = [(path, process, process.stdout.readline()) for path, process in self.processes]
-        self.processes = [(path, process) for path, process, line in answers if line]
-        for path, process, line in answers:
-            if not line:
-                process.wait()
-                with open(path) as file:
-                    print(f"left out: {' '.join(self.command[1:4])} ({(file.read().splitlines() or ['?'])[-1]})",
-                          file=sys.stderr)
-        return [json.loads(line) for _, _, line in answers if line]
+        lines = [process.stdout.readline() for _, process in self.processes]
+        failed = [path for (path, _), line in zip(self.processes, lines) if not line]
+        if failed:
+            self.end()
+            with open(failed[0]) as file:
+                print(f"left out: {self.name} ({(file.read().splitlines() or ['?'])[-1]})", file=sys.stderr)
+            self.turns = []
+        return [] if failed else [json.loads(line) for line in lines]
 
     def end(self):
         for _, process in self.processes:
             process.communicate()
-        self.folder.cleanup()
+        self.processes = []
 
 
 def measure_all(commands, rounds, copies, cold, together):
-    """{name: (seconds to the first step, turns) of each process} of commands {name: (command, environment)}."""
+    """{name: (seconds to the first step, turns) of its processes} of commands {name: (command, environment)}."""
     variants = {}
     try:
         for name, (command, environment) in commands.items():
-            variants[name] = Variant(command, environment, copies, cold)
+            variants[name] = Variant(name, command, environment, copies, cold)
             if not together:
                 variants[name].wait()
         for variant in variants.values() if together else ():
@@ -186,6 +188,7 @@ def measure_all(commands, rounds, copies, cold, together):
     finally:
         for variant in variants.values():
             variant.end()
+            variant.folder.cleanup()
     return {name: (variant.compilation, variant.turns) for name, variant in variants.items() if variant.turns}
 
 
@@ -220,7 +223,9 @@ def main():
     import numpy as np
     from tabulate import tabulate
 
-    rows, everything = [], {}
+    if args.peers and not shutil.which(args.peers):
+        parser.error(f"argument --peers: there is no program {args.peers}")
+    everything = {}
     for network, k in [(name, k) for name in args.network for k in (args.k if name == "vgg-like" else [1.0])]:
         # Copies must run for long beside each other, not one after the other's compilation.
         steps = STEPS[network] * (1 if args.copies == 1 else 15)
@@ -232,22 +237,25 @@ def main():
                             for name in (peers.GPU_PEERS if on_gpu else peers.PEERS))
         found = measure_all(commands, args.rounds, args.copies, args.cold, args.together)
         title = f"{network} {k:g}" if network == "vgg-like" else network
+        if not found:
+            sys.exit(f"error: nothing could be measured of {title}, for the reasons above")
         everything[title] = found
         rate = np.median([turn[3] for _, turns in found.values() for turn in turns if len(turn) > 3])
         floor = peers.flops(network, k) / rate / 1e9
-        first = None
-        for name, (compilation, turns) in found.items():
-            step, prediction = (np.median([seconds for turn in turns for seconds in turn[part]]) for part in (0, 1))
-            first = first or step
-            rows.append((title, name, 1e3 * step, step / first, step / floor if args.method == "sparse-vd" else None,
-                         1e3 * prediction, np.median(compilation), max(turn[2] for turn in turns)))
+        medians = {name: [np.median([seconds for turn in turns for seconds in turn[part]]) for part in (0, 1)]
+                   for name, (_, turns) in found.items()}
+        first, _ = medians.get(next(iter(commands)), (None, None))
+        rows = [(title, name, 1e3 * step, step / first if first else None,
+                 step / floor if args.method == "sparse-vd" else None, 1e3 * prediction, np.median(found[name][0]),
+                 # Of the first turn: then comes the BLAS's, in ours alone.
+                 max(turn[2] for turn in found[name][1][:args.copies])) for name, (step, prediction) in medians.items()]
         print(f"{title}: {rate:.0f} GFLOP/s, floor {1e3 * floor:.2f} ms", file=sys.stderr)
-    print(tabulate(rows, ("Network", "Variant", "ms a step", "ratio to first", "to floor", "ms a prediction",
-                          "s to first step", "peak MiB"), "github",
-                   floatfmt=("", "", ".2f", ".2f", ".2f", ".2f", ".1f", ".0f")))
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(everything, file)
+        print(tabulate(rows, ("Network", "Variant", "ms a step", "ratio to first", "to floor", "ms a prediction",
+                              "s to first step", "peak MiB"), "github",
+                       floatfmt=("", "", ".2f", ".2f", ".2f", ".2f", ".1f", ".0f")) + "\n", flush=True)
+        if args.json:
+            with open(args.json, "w") as file:
+                json.dump(everything, file)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ __all__ = ["Check", "check_basics", "check_gpu", "check_device", "difference", "
 TOLERANCE = 1e-3
 #: Compiling for a device takes minutes the first time.
 TIMEOUT_SECONDS = 1800
+#: How Python's last line begins if the project refused a set-up, whose reason it is.
+_REFUSAL = f"{UserError.__module__}.{UserError.__name__}: "
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OPENMP = '#include <omp.h>\n#include <stdio.h>\nint main() { printf("%d", omp_get_max_threads()); }\n'
@@ -227,9 +229,11 @@ def _trial(*options, device=None):
         except subprocess.TimeoutExpired:
             raise UserError(f"no answer in {TIMEOUT_SECONDS // 60} minutes") from None
         if result.returncode:
-            # But for its last line, which the report has; Theano's own words are among the others.
-            sys.stderr.writelines(result.stderr.splitlines(keepends=True)[:-1])
-            raise UserError(_reason(result))
+            reason = _reason(result)
+            if not reason.startswith(_REFUSAL):
+                # But for its last line, which the report has; Theano's own words are among the others.
+                sys.stderr.writelines(result.stderr.splitlines(keepends=True)[:-1])
+            raise UserError(reason.removeprefix(_REFUSAL))
         # Imported this late because a missing numpy is one of the things to find.
         import numpy as np
         with np.load(file) as arrays:
@@ -239,7 +243,7 @@ def _trial(*options, device=None):
 def _reason(result):
     if result.returncode < 0:
         return f"the training step was stopped by {signal.Signals(-result.returncode).name}"
-    return (result.stderr.strip().splitlines() or ["the training step failed"])[-1].removeprefix("error: ")
+    return (result.stderr.strip().splitlines() or ["the training step failed"])[-1]
 
 
 def difference(found, expected):

@@ -58,9 +58,8 @@ COMMON = {
         Flag("best_epoch", False, "whether the result is the network after the epoch with the least loss on validation "
                                   "data, rather than after the last one", bool),
         Flag("l2", 0.0, "the weight of the sum of squared weights, added to the mean of -log p", flags.number),
-        Flag("plain_graph", False, "whether to do without this project's own C++ code for a CPU, which is faster and "
-                                   "draws other noise from the same seed; on a GPU it is not used", bool,
-             in_tables=False),
+        Flag("plain_graph", False, "whether to do without this project's own C++ code, or kernels on a GPU, which are "
+                                   "faster and draw other noise from the same seed", bool, in_tables=False),
         Flag("teacher", None, "learn the predictions of a finished run on the same images, too, of whatever network "
                               "and method; its folder", metavar="RUN", in_tables=False),
         Flag("temperature", 4.0, "by which the teacher's log probabilities are divided", flags.size),

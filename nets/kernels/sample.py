@@ -11,7 +11,8 @@ __all__ = ["sample", "SampleOp", "SampleGradients"]
 
 
 def _sample(mean, variance, noise, b, epsilon, nonlinearity=identity):
-    z = mean + T.sqrt(variance + epsilon) * noise
+    # Some of cuDNN's algorithms round a variance of 0 to below 0.
+    z = mean + T.sqrt(T.maximum(variance, 0) + epsilon) * noise
     if b is not None:
         z += b.dimshuffle("x", 0, *"x" * (mean.ndim - 2))
     return nonlinearity(z)

@@ -5,28 +5,20 @@
 """
 
 import argparse
-import sys
 import time
 from types import SimpleNamespace
 
+import lasagne
+import numpy as np
+import theano
+import theano.tensor as T
+from theano.configparser import change_flags
+
+from nets import kernels, methods
+from nets.architectures import lenet_300_100
+from nets.layers.conv import Convolution
+from nets.training.trainer import Trainer, seed_generators
 from utils import theano_setup
-from utils.errors import UserError
-
-try:
-    theano_setup.prepare()
-except UserError as error:
-    sys.exit(f"error: {error}")
-
-import lasagne  # noqa: E402
-import numpy as np  # noqa: E402
-import theano  # noqa: E402
-import theano.tensor as T  # noqa: E402
-from theano.configparser import change_flags  # noqa: E402
-
-from nets import kernels, methods  # noqa: E402
-from nets.architectures import lenet_300_100  # noqa: E402
-from nets.layers.conv import Convolution  # noqa: E402
-from nets.training.trainer import Trainer, seed_generators  # noqa: E402
 
 __all__ = ["run", "gigaflops"]
 

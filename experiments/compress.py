@@ -46,8 +46,8 @@ CLASSES = {
 HELD_OUT, ALLOWED, ALLOWED_BITS = 10000, 0.02, 0.005
 #: Long pieces that a test text is read in, too: a network that begins anew often is at a loss for as often.
 PIECES = 20
-#: Tokens of a text whose predictions are compared; tokens that `--predict` writes.
-COMPARED, WRITTEN = 10000, 300
+#: Probabilities that are compared, at most, of a text's first tokens; tokens that `--predict` writes.
+COMPARED, WRITTEN = 1_000_000, 300
 #: Images whose two best classes are closer than this may change their class by rounding.
 CLOSE = 1e-5
 
@@ -83,7 +83,7 @@ def main():
     if args.onnx:
         write_onnx(network, args.onnx)
         print(f"Written: {args.onnx}, {os.path.getsize(args.onnx):,} bytes")
-    if args.predict:
+    if args.predict is not None:
         print(predicted(network, args.predict))
 
 
@@ -197,7 +197,7 @@ class Texts:
         if self._documents:
             self._outputs[name] = output = network.probabilities(tokens)
             return [f"{_wrong_percent(output, targets):.2f}"]
-        few = network.probabilities(tokens[:, :max(1, COMPARED // len(tokens))])
+        few = network.probabilities(tokens[:, :max(1, COMPARED // (len(tokens) * len(self._examples.vocabulary)))])
         self._outputs[name] = few.reshape(-1, few.shape[-1])
         nll, error = network.evaluate(tokens, targets)
         return [f"{error:.2f}", f"{bits(nll):.4f}"]
@@ -233,7 +233,7 @@ class Texts:
 
 def choose(forms):
     """The value of `VALUES` that makes the smallest file as good as the network by the forms' `loss`."""
-    most = forms.loss(forms.compacted) + forms.allowed
+    most = forms.loss(forms.dense) + forms.allowed
     contents = []
     for values in VALUES:
         with contextlib.suppress(UserError):    # numbers that are too large for the form

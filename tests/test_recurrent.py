@@ -79,6 +79,20 @@ def test_kl_of_the_vectors(float64, evaluate):
         assert reference.kl(own.theta.get_value(), own.get_log_sigma2()) == pytest.approx(kl)
 
 
+@pytest.mark.parametrize("kind", ["prediction", "training"])
+def test_streams_of_either_kind_go_on_and_leave_the_other_alone(kind, float64):
+    layer = SparseVDLSTMLayer(InputLayer((None, 3, 2), T.dtensor3()), 2, W_x=W_X, W_h=W_H, forget_bias=1.0, streams=1,
+                              noise=NoNoise(), name="l")
+    x = T.dtensor3()
+    run = theano.function([x], get_output(layer, x, deterministic=kind == "prediction"), mode="FAST_COMPILE")
+    whole = run(INPUTS)
+    layer.reset()
+    np.testing.assert_allclose(np.concatenate([run(INPUTS[:, :2]), run(INPUTS[:, 2:])], axis=1), whole, rtol=1e-12)
+    other, = set(layer._states) - {kind}
+    assert all(state.get_value().any() for state in layer._states[kind])
+    assert not any(state.get_value().any() for state in layer._states[other])
+
+
 def test_streams_go_on_from_batch_to_batch(float64):
     """Two batches are one long sequence; the state is the vectors' c, too."""
     layer = LSTMLayer(InputLayer((None, 3, 2), T.dtensor3()), 2, W_x=W_X, W_h=W_H, forget_bias=1.0, streams=1, name="l")

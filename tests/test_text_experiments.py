@@ -69,6 +69,18 @@ def run(request, folder):
     return request.param, train(RUNS[request.param][0], os.path.join(folder, request.param), *RUNS[request.param][1:])
 
 
+@pytest.mark.parametrize("name", ["characters", "words"])
+def test_a_run_of_another_text_is_no_start(name, folder):
+    """Its tokens have other numbers, even where there are as many."""
+    script, *flags = RUNS[name]
+    start = train(script, os.path.join(folder, f"{name}-of-a-part"), *flags, "--part", 0.9, epochs=1)
+    for path in start, os.path.join(start, "weights.npz"):
+        with pytest.raises(UserError, match="start from a run of the same --dataset and --part"):
+            train(script, os.path.join(folder, "other"), *flags, "--init-from", path)
+    assert not os.path.exists(os.path.join(folder, "other"))
+    train(script, os.path.join(folder, f"{name}-again"), *flags, "--part", 0.9, "--init-from", start, epochs=1)
+
+
 def test_its_summary_says_what_its_history_does(run):
     name, folder = run
     summary, history = results.read_summary(folder), results.history(folder)

@@ -200,11 +200,12 @@ def test_text_is_written_on():
     ids = network.encode("w3 w4")[:-1]
     assert cold.split(" ")[0] == network.vocabulary[by_hand(network, ids).argmax()].replace("<eos>", "\n")
     for call, reason in ((lambda: network.predict(["w3"]), "takes one of documents"),
-                         (lambda: network.generate(1, ""), None), (lambda: network.bits(""), None),
+                         (lambda: network.bits(""), "predicts nothing"),
                          (lambda: sparse("documents", 1).bits("w3"), "takes one of characters or words")):
-        if reason:
-            with pytest.raises(UserError, match=reason):
-                call()
+        with pytest.raises(UserError, match=reason):
+            call()
+    assert network.generate(1, "")      # a line begins
+    assert network.generate(8, "w3 w4\n", seed=1) != network.generate(8, "w3 w4", seed=1)
     with pytest.raises(UserError, match="followed by nothing"):
         sparse("characters", 1).generate(1, "")
     with pytest.raises(UserError, match="predicts nothing"):

@@ -68,6 +68,7 @@ def summarize(history, layers, test, final_train):
     Parameters
     ----------
     history : list of dict
+        its last epoch's training error is kept, whichever epoch's weights are
     layers : list of :class:`utils.compression.LayerSparsity`
     test, final_train : with `nll` and `error_percent`
         of the finished network on the test set and on the training set; the history's training error is of noisy

@@ -105,6 +105,17 @@ def _require_start(options, start):
                         "RUN, or --pretrain METHOD")
 
 
+def _require_same_words(options, start, dataset):
+    """`UserError` if a run of another text is the start: a token's number is its place among that text's tokens."""
+    folder = start if os.path.isdir(start) else os.path.dirname(start)
+    if not hasattr(dataset, "vocabulary") or not runs.holds_run(folder):
+        return
+    own = runs.read_config(folder)["settings"]["dataset"]
+    if (own["name"], own.get("part")) != (options.values["dataset"], options.values["part"]):
+        raise UserError(f"{start} learned {own.get('title', own['name'])}, where the numbers of words or characters "
+                        f"are others than in {dataset.name}: start from a run of the same --dataset and --part")
+
+
 def _goes_on(options):
     return options.resume and runs.holds_run(options.folder) and runs.has_checkpoint(options.folder)
 
@@ -154,6 +165,7 @@ def _train(options, dataset, start, after_epoch=None):
         began = _stored_start(options.folder)
     elif start:
         source = warm_start.Weights.read(start, method.starts_from)
+        _require_same_words(options, start, dataset)
         began = _Began(source.name, source.title, source.recipe)
         missing = source.copy_to(net)
         remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, _given(options))}"

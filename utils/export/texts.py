@@ -156,7 +156,10 @@ class TextNetwork:
         return [self.classes[number] for number in self.predict(texts).argmax(axis=1)]
 
     def bits(self, text):
-        """The mean of -log2 p(token) over a text's tokens but the first, each given those before it."""
+        """The mean of -log2 p(token) over a text's tokens but the first, each given those before it.
+
+        Of networks of words, the end of a line is a token, that of the last line too.
+        """
         self._require("characters", "words")
         ids = self.encode(text)
         if len(ids) < 2:
@@ -167,7 +170,7 @@ class TextNetwork:
         """`number` tokens that follow a text, drawn one after another; temperatures below 1 make them more probable."""
         self._require("characters", "words")
         generator, ids, state = np.random.default_rng(seed), self.encode(start), None
-        if self.task == "words" and len(ids) > 1:
+        if self.task == "words" and len(ids) > 1 and not start.endswith("\n"):
             ids = ids[:-1]                                # the line goes on
         if not len(ids):
             raise UserError("an empty text is followed by nothing: give a word or two")

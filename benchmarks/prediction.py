@@ -147,7 +147,9 @@ class Pruned:
         return {(self.title, "compacted, numpy"): self.network.predict,
                 (self.title, "compacted, ONNX Runtime"): session(self.network, threads),
                 (self.title, "sparse, numpy"): lambda images: self.network.predict(images, sparse=True),
-                (self.title, "C"): self.function}
+                # It takes images that are whitened already.
+                (self.title, "C"): self.function if "whitening" not in (self.network.preprocessing or ()) else
+                lambda images: self.function(np.ascontiguousarray(self.network.prepare(images), np.float32))}
 
     def sizes(self):
         """{(title, form): (bytes, multiplications, error)}; of the sparse form, the file's bytes."""

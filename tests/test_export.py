@@ -16,7 +16,7 @@ from conftest import ROOT
 from data.preprocessing import Zca
 from utils import files
 from utils.errors import UserError
-from utils.export import ExportedNetwork, compact, container, torch_state
+from utils.export import ExportedNetwork, c_file, compact, container, torch_state
 from utils.export.c_file import c_source
 from utils.export.coding import VALUES
 from utils.export.onnx import onnx_model
@@ -118,6 +118,25 @@ def test_a_wholly_pruned_network_gives_its_biases(seed):
 def chain(*layers, shape=(1, 6, 6), **arrays):
     return ExportedNetwork([{"kind": "input", "name": "input", "shape": list(shape)}, *layers],
                            {name.replace("_", "."): np.asarray(array, np.float32) for name, array in arrays.items()})
+
+
+def test_a_hidden_softmax_keeps_all_its_outputs():
+    """Each depends on all, also on one that the next layer does not read."""
+    rng = np.random.default_rng(2)
+    network = chain({"kind": "dense", "name": "a", "shape": [3], "nonlinearity": "softmax"},
+                    {"kind": "dense", "name": "b", "shape": [2], "nonlinearity": "softmax"}, shape=(2,),
+                    a_W=rng.normal(size=(2, 3)), b_W=[[1, 2], [0, 0], [3, -1]])
+    found = compact(network).network
+    assert found.arrays["b.W"].shape == (2, 2)
+    assert abs(found.predict(inputs_of(network)) - network.predict(inputs_of(network))).max() < 1e-6
+
+
+def test_a_network_without_weights_is_as_it_was():
+    network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [1, 1, 2]},
+                               {"kind": "flatten", "name": "flat", "shape": [2]}], {},
+                              {"mean": np.zeros((1, 1, 2), np.float32)})
+    images = inputs_of(network)
+    np.testing.assert_array_equal(compact(network).network.predict(images), network.predict(images))
 
 
 def test_constant_channels_fold_without_padding_and_become_one_with_it():
@@ -235,13 +254,13 @@ def test_whitening_too_large_for_float16_is_refused_there(packages):
 
 
 @pytest.mark.parametrize("values", ["float16", "4"])
-@pytest.mark.parametrize("name", ["d.W", "d.b"])
-def test_numbers_too_large_for_a_form_are_refused_there(packages, name, values):
+@pytest.mark.parametrize("name, large", [("d.W", 1e5), ("d.W", 65510), ("d.b", 1e5)])
+def test_numbers_too_large_for_a_form_are_refused_there(packages, name, large, values):
     arrays = {"d.W": np.ones((2, 2), np.float32), "d.b": np.ones(2, np.float32)}
-    arrays[name][0] = 1e5
+    arrays[name][0] = large     # 65510 is rounded to the largest float16
     network = ExportedNetwork([{"kind": "input", "name": "input", "shape": [2]},
                                {"kind": "dense", "name": "d", "shape": [2], "nonlinearity": "softmax"}], arrays)
-    with pytest.raises(UserError, match=f"{name} has numbers up to 100,000, too large for .*take float32"):
+    with pytest.raises(UserError, match=f"{name} has numbers up to {large:,.0f}, too large for .*take float32"):
         container.dumps(network, values)
     assert (container.loads(container.dumps(network)).arrays[name] == arrays[name]).all()
 
@@ -413,6 +432,24 @@ def test_the_c_file_without_vectors_is_the_same(tmp_path):
     assert abs(predict(inputs_of(network)) - network.predict(inputs_of(network))).max() < 1e-5
 
 
+def test_the_c_file_of_many_weights_and_of_a_large_image(tmp_path, monkeypatch):
+    """Tables of large numbers are compared with int; what is too large for the stack lies elsewhere."""
+    monkeypatch.setattr(c_file, "_STACK", 64)
+    W = np.random.default_rng(1).normal(size=(300, 300)).astype(np.float32)
+    network = chain({"kind": "dense", "name": "d", "shape": [300], "nonlinearity": "tanh"},
+                    {"kind": "dense", "name": "e", "shape": [3], "nonlinearity": "softmax"},
+                    shape=(300,), d_W=W, e_W=W[:, :3])
+    assert "static float one[" in c_source(network) and "one thread at a time" in c_source(network)
+    predict = compiled(network, tmp_path)
+    assert abs(predict(inputs_of(network)) - network.predict(inputs_of(network))).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["int", "block_8", "expf", "1st", "\u00e9"])
+def test_names_that_no_c_function_can_have_are_refused(name):
+    with pytest.raises(UserError, match="no name of a C function"):
+        c_source(mnist_like(), name)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_the_onnx_model_predicts_the_same(seed):
     pytest.importorskip("onnx", reason="onnx is not installed (requirements-export.txt)")
@@ -427,9 +464,6 @@ def test_the_onnx_model_predicts_the_same(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_a_state_dict_brings_back_the_arrays(seed):
     network = random_network(seed)
-    if any(layer["kind"] in ("dense", "conv") and f"{layer['name']}.b" not in network.arrays
-           for layer in network.layers):
-        pytest.skip("a layer without biases")
     back = torch_state.arrays_of({**torch_state.state_dict(network), "l1.num_batches_tracked": np.int64(3)},
                                  network.layers)
     assert set(back) == set(network.arrays)
@@ -498,6 +532,15 @@ def test_a_drawn_digit_becomes_one_like_mnists(tmp_path, background, pen):
     rows, columns = np.indices((28, 28))
     centre = [(found[0] * axis).sum() / found.sum() for axis in (rows, columns)]
     assert np.abs(np.array(centre) - 13.5).max() < 1
+
+
+def test_a_photograph_is_read_as_it_was_held(tmp_path):
+    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20)
+    exif = Image.Exif()
+    exif[274] = 6       # orientation: a quarter turn
+    picture.save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "turned.png"), (1, 4, 3))[0],
+                                  np.rot90(np.asarray(picture), -1))
 
 
 def test_sixteen_bits_are_read_as_eight(tmp_path):

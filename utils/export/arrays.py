@@ -19,7 +19,7 @@ def in_range(name, values, dtype):
     """A numpy array of that name as another float, a numpy type; UserError if a number is too large for it."""
     with np.errstate(over="ignore"):
         found = values.astype(dtype)
-    if not np.isfinite(found).all():
+    if not np.isfinite(found).all() or (np.abs(values) > np.finfo(dtype).max).any():
         raise UserError(f"{name} has numbers up to {np.abs(values).max():,.0f}, too large for float16 and shared "
                         "values: take float32")
     return found

@@ -1,9 +1,9 @@
 """A network as one self-contained C99 file: tables of the weights that are left, and the loops over them.
 
-Only expf and tanhf of the standard library are used, and no memory but the stack. Images are computed in blocks, one in
-each lane of a vector; what is left over, and a single image, one by one, with columns in the lanes where they fit.
-Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native), else of 4; other compilers, or
--DNO_VECTORS, take loops in their place.
+Only expf and tanhf of the standard library are used, and no memory but the stack, where it suffices. Images are computed
+in blocks, one in each lane of a vector; what is left over, and a single image, one by one, with columns in the lanes
+where they fit. Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native), else of 4; other
+compilers, or -DNO_VECTORS, take loops in their place.
 """
 
 import math
@@ -19,8 +19,12 @@ from utils.export.predict import affine_of_batch_norm
 
 __all__ = ["write_c", "c_source"]
 
-#: Images in a block, fewer where the stack would hold more than so many bytes.
+#: Images in a block, fewer where the stack would hold more than so many bytes; what one image takes more lies elsewhere.
 _LANES, _STACK = 8, 2 ** 20
+#: Names that the file has other uses for: C's keywords, what is declared in it, and main.
+_TAKEN = {*"auto break case char const continue default do double else enum extern float for goto if inline int long "
+          "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile "
+          "while main expf tanhf vector4 vector8 used".split(), *(f"block_{lanes}" for lanes in range(1, 65))}
 
 _HEADER = """\
 /* {title}
@@ -29,7 +33,7 @@ _HEADER = """\
  *
  * images: n times {inputs} numbers ({shape}), {meaning};
  * probabilities: n times {outputs} ({classes}).
- * C99, no memory but {stack} bytes of the stack; {kept} weights of {weights}. Link with -lm.
+ * C99, no memory but {stack} bytes{where}; {kept} weights of {weights}. Link with -lm.
  */
 #include <math.h>
 
@@ -94,7 +98,7 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
     UserError
         if the name is none in C.
     """
-    if not (function.isidentifier() and function.isascii()):
+    if not (function.isidentifier() and function.isascii()) or function in _TAKEN:
         raise UserError(f"{function!r} is no name of a C function")
     largest = max(math.prod(layer["shape"]) for layer in _padded(network.layers))
     if lanes is None:
@@ -107,6 +111,7 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
         shape=" x ".join(map(str, network.input_shape)), outputs=len(network.classes),
         meaning="preprocessed and whitened" if whitened else "as the network sees them" if plain else
         "pixels from 0 to 255", classes=_in_comment(", ".join(network.classes)), stack=8 * largest * lanes,
+        where=" of the stack" if 8 * largest * lanes <= _STACK else ", so that one thread at a time may call it",
         kept=sum(map(np.count_nonzero, weights)), weights=sum(array.size for array in weights))]
     steps = _Steps(network, plain)
     text += steps.tables
@@ -163,7 +168,7 @@ class _Steps:
             texts = [_number(value) for value in values]
         else:
             largest = max(values)
-            kind = "unsigned char" if largest < 2 ** 8 else "unsigned short" if largest < 2 ** 16 else "unsigned int"
+            kind = "unsigned char" if largest < 2 ** 8 else "unsigned short" if largest < 2 ** 16 else "int"
             texts = [str(int(value)) for value in values]
         lines, line = [], ""
         for text in texts:
@@ -310,7 +315,8 @@ class _Steps:
             probabilities[l * {self.outputs} + i] = {buffers[0]}[i * {lanes} + l];
 """
         return (f"static void block_{lanes}(const float *images, float *probabilities)\n{{\n"
-                f"    float one[{largest * lanes}], other[{largest * lanes}];\n    int {counters};\n{text}{body}}}\n")
+                f"    {'' if 8 * largest * lanes <= _STACK else 'static '}float one[{largest * lanes}], "
+                f"other[{largest * lanes}];\n    int {counters};\n{text}{body}}}\n")
 
 
 def _dense(c, inputs, units, lanes):

@@ -38,7 +38,7 @@ def compact(network, fold_preprocessing=True):
     preprocessing = network.preprocessing
     if fold_preprocessing and preprocessing is not None and set(preprocessing) == {"mean"}:
         first = next((layer for layer in layers[1:] if layer["kind"] != "flatten"), None)
-        if first["kind"] == "dense":
+        if first and first["kind"] == "dense":
             name = first["name"]
             arrays[f"{name}.b"] -= preprocessing["mean"].astype(np.float64).ravel() @ arrays[f"{name}.W"]
             preprocessing = {}
@@ -161,8 +161,10 @@ def _cut(layers, arrays):
     needed, kept = np.ones(layers[-1]["shape"][0], bool), []
     for layer, previous in zip(layers[:0:-1], layers[-2::-1]):
         layer, kind, name, before = dict(layer), layer["kind"], layer["name"], previous["shape"]
-        if layer.get("nonlinearity") == "softmax":
-            needed[:] = True                       # each output depends on all
+        if layer.get("nonlinearity") == "softmax" and not needed.all():
+            # Each output depends on all.
+            kept.append(_select(f"{name}_used", needed, [int(needed.sum()), *layer["shape"][1:]]))
+            needed = np.ones(len(needed), bool)
         layer["shape"] = [int(needed.sum()), *layer["shape"][1:]]
         if kind in WEIGHTED:
             W = arrays[f"{name}.W"]

@@ -121,9 +121,9 @@ def _image_arrays(network, values):
 
 def _check_sizes(layers):
     units = [layer["shape"][0] for layer in layers if layer["kind"] in WEIGHTED]
-    if math.prod(layers[0]["shape"]) > LARGEST_IMAGE or max(units, default=0) > MOST_UNITS:
-        raise UserError(f"a file is of networks of at most {LARGEST_IMAGE:,} numbers an image and {MOST_UNITS:,} "
-                        "outputs a layer; this one is larger")
+    if math.prod(layers[0]["shape"]) > LARGEST_IMAGE or sum(units) > MOST_UNITS:
+        raise UserError(f"a file is of networks of at most {LARGEST_IMAGE:,} numbers an image and {MOST_UNITS:,} units "
+                        "and filters; this one is larger")
 
 
 def _text_arrays(network, values):

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from utils.errors import UserError
 
@@ -39,6 +39,7 @@ def read_picture(path, input_shape):
         with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise UserError(f"{path} has {picture.width}x{picture.height} pixels: make it smaller")
+            picture = ImageOps.exif_transpose(picture)      # a photograph may say how it was held
             if picture.mode.startswith("I"):    # 16 bits, which Pillow would clip
                 picture = Image.fromarray((np.clip(np.asarray(picture), 0, 65535) >> 8).astype(np.uint8))
             if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:

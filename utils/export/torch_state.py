@@ -19,6 +19,7 @@ import numpy as np
 
 from utils import files
 from utils.errors import UserError
+from utils.export.network import WEIGHTED
 from utils.export.optional import require
 
 __all__ = ["state_dict", "arrays_of", "write_state", "read_state"]
@@ -62,6 +63,8 @@ def arrays_of(state, layers):
     for layer in layers:
         for there, here, convert in _params(layer, back=True):
             name = f"{layer['name']}.{there}"
+            if name not in state and there == "bias" and layer["kind"] in WEIGHTED:
+                continue            # a layer may do without
             if name not in state:
                 raise UserError(f"the state_dict has no {name}: name the modules as the layers, "
                                 f"{', '.join(layer['name'] for layer in layers if _params(layer))}")

@@ -47,7 +47,8 @@ def main():
                             with_sparsity(run.layers, theirs[-1]["sparsity_percent"])))
     if args.weights:
         error_percent, layers = evaluate(args.weights, run, args)
-        rows.append(row("the original's weights, evaluated here", error_percent, layers))
+        rows.append(row("the original's weights, evaluated here" + (
+            " (test images)" if run.summary["validation"] else ""), error_percent, layers))
     print(tabulate([(run.title, *cells) for cells in rows], HEADERS, stralign="left", disable_numparse=True))
 
     if theirs:
@@ -56,11 +57,15 @@ def main():
                               f"{run.title}, {run.summary['dataset_title']}")
         print(f"\nCurves: {args.picture}")
     if args.export:
-        # In the original's parameterization, whatever the run's is.
-        net = run.build(methods.make("sparse-vd") if run.summary["method"] == "sparse-vd" else run.method())
-        warm_start.Weights.read(args.run).copy_to(net)
+        # In the original's parameterization, whatever the run's is; of other methods as a dense network's.
+        sparse = run.summary["method"] == "sparse-vd"
+        net = run.build(methods.make("sparse-vd" if sparse else "dense"))
+        warm_start.Weights.read(args.run, "weights.npz" if sparse else "weights_pruned.npz").copy_to(net)
         original_format.write_weights(args.export, [param.get_value() for param in named_params(net).values()])
         print(f"\nThe run's weights in the original's format: {args.export}")
+        if run.summary["network"] == "vgg-like" and not sparse:
+            print("The original's dense VGG rectifies its last hidden layer once more, before its normalization: it "
+                  "predicts otherwise from them.")
 
 
 def parse():
@@ -106,11 +111,16 @@ def check_layers(path, percent, layers):
 
 def evaluate(path, run, args):
     """Test error in percent and sparsity of a weight file of the original, on the run's data."""
-    dataset, method, keywords = run.dataset(args.data_dir), run.method(), {}
-    if run.summary["network"] == "vgg-like" and not method.prunes:
-        keywords["rectified_twice"] = True
-    net = run.build(method, dataset, **keywords)
-    warm_start.Weights.read(path).copy_to(net)
+    own = {"validation": None}      # on which it was trained
+    if run.settings["dataset"]["name"].startswith("cifar"):
+        own["preprocessing"] = "zca-original"
+    dataset, weights = run.dataset(args.data_dir, **own), warm_start.Weights.read(path)
+    net = run.build(methods.make("sparse-vd"), dataset) if run.summary["method"] == "sparse-vd" else None
+    if net is None or weights.copy_to(net):
+        # Nothing of it is pruned.
+        keywords = {"rectified_twice": True} if run.summary["network"] == "vgg-like" else {}
+        net = run.build(methods.make("dense"), dataset, **keywords)
+        weights.copy_to(net)
     predictor = Predictor(net)
     return predictor.evaluate(dataset.test).error_percent, predictor.count_layers()
 

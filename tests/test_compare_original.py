@@ -97,6 +97,22 @@ def test_our_weights_exported_are_evaluated_as_we_did(compare):
     assert ours.split()[-7:] == theirs.split()[-7:]
 
 
+def test_a_run_with_masks_is_exported_as_a_dense_network(compare):
+    """Not with its masks in the place of log sigma^2."""
+    trained = scripts.run("lenet_300_100", "--method", "magnitude", "--dataset", "digits", "--epochs", 1, "--output",
+                          "masked", cwd=compare.folder)
+    assert trained.returncode == 0 and compare("--export", "masked.npy", run="masked").returncode == 0
+    arrays = np.load(compare.folder / "masked.npy", allow_pickle=True)
+    pruned = files.read_arrays(compare.folder / "masked" / "weights_pruned.npz")
+    for name, array in zip([f"dense{layer}.{name}" for layer in (1, 2, 3) for name in ("W", "b")], arrays, strict=True):
+        np.testing.assert_array_equal(array, pruned[name])
+
+    # A dense file beside a SparseVD run: nothing of it is pruned that is not 0.
+    *_, theirs = compare("--weights", "masked.npy").stdout.splitlines()
+    ours = compare("--weights", "masked.npy", run="masked").stdout.splitlines()
+    assert [line.split()[-7:] for line in ours if "ours, " in line] == [theirs.split()[-7:]]
+
+
 def test_a_hostile_weight_file_is_refused(compare):
     class Hostile:
         def __reduce__(self):

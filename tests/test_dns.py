@@ -10,7 +10,7 @@ from lasagne.nonlinearities import softmax
 
 from nets import methods
 from nets.layers.dense import DenseLayer
-from nets.layers.masked import SplicedDenseLayer
+from nets.layers.masked import SplicedConv2DLayer, SplicedDenseLayer
 from nets.methods.base import Step
 from nets.schedules import InverseDecay, LinearWarmUp
 
@@ -123,6 +123,21 @@ def test_a_step_is_the_dense_layers_with_the_products(rng, float64, evaluate):
     delta = (p - np.eye(5)[labels]) / 6
     np.testing.assert_allclose(dW, x.T @ delta, rtol=1e-10)      # not 0 where the mask is
     np.testing.assert_allclose(db, delta.sum(0), rtol=1e-10)
+
+
+def test_weights_that_a_convolution_leaves_out_have_gradients(rng, float64, evaluate):
+    """Those of the products, as in dense layers: so they come back."""
+    shape, x = (3, 2, 3, 3), rng.normal(size=(4, 2, 6, 6))
+    layer = SplicedConv2DLayer(InputLayer((None, 2, 6, 6)), 3, 3, W=rng.normal(size=shape), b=rng.normal(size=3),
+                               nonlinearity=None)
+    mask = rng.choice([0.0, 1.0], shape)
+    layer.mask.set_value(mask)
+    weights = rng.normal(size=(4, 3, 4, 4))
+    products = theano.shared(layer.W.get_value() * mask)
+    expected = T.grad((T.nnet.conv2d(x, products, filter_flip=False) * weights).sum(), products)
+    found, expected = evaluate([T.grad((get_output(layer, x) * weights).sum(), layer.W), expected])
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert (found[mask == 0] != 0).all()
 
 
 def test_between_the_thresholds_no_mask_changes(rng, float64):

@@ -169,7 +169,7 @@ def _train(options, dataset, start, after_epoch=None):
         began = _Began(source.name, source.title, source.recipe)
         missing = source.copy_to(net)
         remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, _given(options))}"
-        remark += source.remark(options.network, method)
+        remark += source.remark(options.network, method, values["dataset"], values["preprocessing"])
 
     with _open(options, dataset, began) as run:
         _announce(options, run, dataset)

@@ -66,16 +66,20 @@ class FinishedRun:
         except ValueError as error:
             raise UserError(f"{self.folder}: {error}") from None
 
-    def dataset(self, data_dir=None):
-        """The images that the run was trained and tested on; `UserError` if it was on a text or documents."""
+    def dataset(self, data_dir=None, **changed):
+        """The images that the run was trained and tested on; `UserError` if it was on a text or documents.
+
+        `changed` : of its `preprocessing` and `validation`, what is otherwise
+        """
         self._require_images()
-        own = self.settings["dataset"]
-        return data.load(own["name"], data_dir, own.get("preprocessing"), *self._variation())
+        own = {**self.settings["dataset"], **changed}
+        return data.load(own["name"], data_dir, own.get("preprocessing"), *self._variation(own))
 
     def raw_dataset(self, data_dir=None):
         """The same before preprocessing, a :class:`data.dataset.Raw`."""
         self._require_images()
-        return data.load_raw(self.settings["dataset"]["name"], data_dir, *self._variation())[0]
+        own = self.settings["dataset"]
+        return data.load_raw(own["name"], data_dir, *self._variation(own))[0]
 
     def texts(self, data_dir=None):
         """The text or the documents that the run was trained and tested on, as examples, with their `vocabulary`."""
@@ -108,8 +112,7 @@ class FinishedRun:
             raise UserError(f"{self.folder} is a run on {self.summary['dataset_title']}: this takes networks of "
                             "images, name a run of one")
 
-    def _variation(self):
-        own = self.settings["dataset"]
+    def _variation(self, own):
         seed = self.settings["training"]["seed"] if own.get("random_labels") else None
         return seed, own.get("variant"), own.get("validation")
 

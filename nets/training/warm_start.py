@@ -96,12 +96,18 @@ class Weights:
             getattr(layers[layer], f"set_{kind}")(array)
         return [] if has_noise else list(noise)
 
-    def remark(self, network, method):
-        """What the user should know of these weights in a network of a method; text that follows other text, or ""."""
+    def remark(self, network, method, dataset, preprocessing):
+        """What the user should know of these weights in a network of a method; text that follows other text, or "".
+
+        `dataset`, `preprocessing` : names of what it is trained on; None is the data set's usual preprocessing
+        """
+        found = ""
         if self.name == "original" and network.name == "vgg-like" and method.name != "sparse-vd":
-            return ("; the authors' dense network rectifies dense1 before its normalization too, this one does not, "
-                    "and so begins by other predictions")
-        return ""
+            found += ("; the authors' dense network rectifies dense1 before its normalization too, this one does not, "
+                      "and so begins by other predictions")
+        if self.name == "original" and dataset.startswith("cifar") and preprocessing != "zca-original":
+            found += "; they are of images whitened by --preprocessing zca-original"
+        return found
 
     def _named(self, params, noise):
         if isinstance(self._arrays, dict):

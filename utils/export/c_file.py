@@ -1,8 +1,8 @@
 """A network as one self-contained C99 file: tables of the weights that are left, and the loops over them.
 
-Only expf and tanhf of the standard library are used, and no memory but the stack, where it suffices. Images are computed
-in blocks, one in each lane of a vector; what is left over, and a single image, one by one, with columns in the lanes
-where they fit. Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native), else of 4; other
+Only expf and tanhf of the standard library are used, and no memory but the stack, where it suffices. Images are
+computed in blocks, one in each lane of a vector; what is left over, and a single image, one by one, with columns in the
+lanes where they fit. Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native), else of 4; other
 compilers, or -DNO_VECTORS, take loops in their place.
 """
 
@@ -19,7 +19,7 @@ from utils.export.predict import affine_of_batch_norm
 
 __all__ = ["write_c", "c_source"]
 
-#: Images in a block, fewer where the stack would hold more than so many bytes; what one image takes more lies elsewhere.
+#: Images in a block, fewer where the stack would hold more than so many bytes; one image's, if more, lie elsewhere.
 _LANES, _STACK = 8, 2 ** 20
 #: Names that the file has other uses for: C's keywords, what is declared in it, and main.
 _TAKEN = {*"auto break case char const continue default do double else enum extern float for goto if inline int long "

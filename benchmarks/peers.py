@@ -229,6 +229,7 @@ PEERS = {"PyTorch": (pytorch, (False,)), "torch.compile": (pytorch, (True,)), "J
 GPU_PEERS = {"PyTorch, GPU": (pytorch, (False, "cuda")), "PyTorch, GPU, TF32": (pytorch, (False, "cuda", True))}
 #: Steps a time on a GPU.
 AT_ONCE = 20
+#: Calls of a turn before those that are measured.
 WARM_UP = 3
 
 

@@ -154,7 +154,8 @@ class Variant:
             with contextlib.suppress(BrokenPipeError):  # it has failed, which is found when its answer is read
                 process.stdin.write("\n")
                 process.stdin.flush()
-        self.turns += self._read()
+        found = self._read()     # which forgets the turns before if it fails
+        self.turns += found
 
     def _read(self):
         lines = [process.stdout.readline() for _, process in self.processes]
@@ -240,16 +241,18 @@ def main():
         if not found:
             sys.exit(f"error: nothing could be measured of {title}, for the reasons above")
         everything[title] = found
-        rate = np.median([turn[3] for _, turns in found.values() for turn in turns if len(turn) > 3])
-        floor = peers.flops(network, k) / rate / 1e9
+        rates = [turn[3] for _, turns in found.values() for turn in turns if len(turn) > 3]
+        floor = peers.flops(network, k) / np.median(rates) / 1e9 if rates else None
         medians = {name: [np.median([seconds for turn in turns for seconds in turn[part]]) for part in (0, 1)]
                    for name, (_, turns) in found.items()}
         first, _ = medians.get(next(iter(commands)), (None, None))
         rows = [(title, name, 1e3 * step, step / first if first else None,
-                 step / floor if args.method == "sparse-vd" else None, 1e3 * prediction, np.median(found[name][0]),
+                 step / floor if floor and args.method == "sparse-vd" else None, 1e3 * prediction,
+                 np.median(found[name][0]),
                  # Of the first turn: then comes the BLAS's, in ours alone.
                  max(turn[2] for turn in found[name][1][:args.copies])) for name, (step, prediction) in medians.items()]
-        print(f"{title}: {rate:.0f} GFLOP/s, floor {1e3 * floor:.2f} ms", file=sys.stderr)
+        if floor:
+            print(f"{title}: {np.median(rates):.0f} GFLOP/s, floor {1e3 * floor:.2f} ms", file=sys.stderr)
         print(tabulate(rows, ("Network", "Variant", "ms a step", "ratio to first", "to floor", "ms a prediction",
                               "s to first step", "peak MiB"), "github",
                        floatfmt=("", "", ".2f", ".2f", ".2f", ".2f", ".1f", ".0f")) + "\n", flush=True)

@@ -57,15 +57,19 @@ def main():
                               f"{run.title}, {run.summary['dataset_title']}")
         print(f"\nCurves: {args.picture}")
     if args.export:
-        # In the original's parameterization, whatever the run's is; of other methods as a dense network's.
+        # SparseVD's in the original's parameterization; pruned weights of other methods as a dense network's.
         sparse = run.summary["method"] == "sparse-vd"
         net = run.build(methods.make("sparse-vd" if sparse else "dense"))
         warm_start.Weights.read(args.run, "weights.npz" if sparse else "weights_pruned.npz").copy_to(net)
         original_format.write_weights(args.export, [param.get_value() for param in named_params(net).values()])
         print(f"\nThe run's weights in the original's format: {args.export}")
         if run.summary["network"] == "vgg-like" and not sparse:
-            print("The original's dense VGG rectifies its last hidden layer once more, before its normalization: it "
-                  "predicts otherwise from them.")
+            print("The original's dense VGG applies a second rectifier to its last hidden layer, so these weights "
+                  "predict something else there.")
+        own = run.settings["dataset"]
+        if own["name"].startswith("cifar") and own.get("preprocessing") != "zca-original":
+            print("The run's images were not whitened by --preprocessing zca-original: those of the original are, and "
+                  "of --weights here.")
 
 
 def parse():
@@ -111,7 +115,7 @@ def check_layers(path, percent, layers):
 
 def evaluate(path, run, args):
     """Test error in percent and sparsity of a weight file of the original, on the run's data."""
-    own = {"validation": None}      # on which it was trained
+    own = {"validation": None}      # the authors trained on all training images
     if run.settings["dataset"]["name"].startswith("cifar"):
         own["preprocessing"] = "zca-original"
     dataset, weights = run.dataset(args.data_dir, **own), warm_start.Weights.read(path)

@@ -44,7 +44,7 @@ CLASSES = {
     "ag-news": ("world", "sports", "business", "science and technology")}
 #: Training images that `choose` looks at, and errors among 100, or bits a token, that a smaller file may bring.
 HELD_OUT, ALLOWED, ALLOWED_BITS = 10000, 0.02, 0.005
-#: Of percentages, so that what is allowed exactly is allowed.
+#: Added to what is allowed: sums of floats that are equal on paper differ in the last digits.
 ROUNDING = 1e-9
 #: Long pieces that a test text is read in, too: a network that begins anew often is at a loss for as often.
 PIECES = 20
@@ -122,9 +122,8 @@ def compress(args):
     print(tabulate([(name, f"{size:,}", f"{len(plain) / size:.1f}x", *score) for name, size, score in rows],
                    ("Form", "Bytes", "Smaller", *forms.headers), disable_numparse=True,
                    colalign=("left", *["right"] * (2 + len(forms.headers)))))
-    compression = run.summary["compression"]
     print(f"\nWeights kept: {sum(run.summary['nonzero'].values()):,} of {sum(run.summary['weights'].values()):,}, "
-          f"the paper's compression {'all pruned' if compression is None else tables.format_compression(compression)}")
+          f"the paper's compression {tables.format_compression(run.summary['compression'])}")
     for line in forms.remarks(network):
         print(line)
     print(f"\nWritten: {path}, {len(content):,} bytes")
@@ -259,7 +258,8 @@ def predicted(network, source):
     elif network.task == "documents":
         output = network.predict([source])[0]
     else:
-        return source + (" " if network.task == "words" else "") + network.generate(WRITTEN, source)
+        between = " " if network.task == "words" and source and not source.endswith("\n") else ""
+        return source + between + network.generate(WRITTEN, source)
     best = [f"{network.classes[number]} ({100 * output[number]:.1f} %)" for number in np.argsort(-output)[:3]]
     return f"{source}: {best[0]}, then {', '.join(best[1:])}"
 

@@ -52,7 +52,7 @@ EXPERIMENT = Experiment(
         "l0": dict(
             learning_rate=Constant(1e-3),
             l0_weight=[0.1],                         # the price of a weight, in nats: the one that is published
-            drop_rate=[0.5], decay=5e-4),            # where the gates start; the other values are the script's
+            drop_rate=[0.5], decay=5e-4),            # where the gates start; the others are the authors' script's
         # From a dense network's weights. Epochs, components and zero_share are the paper's; batch size, rates and
         # hyper-priors those of the authors' tutorial.
         # tau is ours, chosen with --validation 10000 as the one with the error that is published (0.97 %): with 0.008,

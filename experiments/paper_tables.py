@@ -45,7 +45,7 @@ def main():
         print(tabulate(rows_of(groups), headers, args.format, stralign="left", disable_numparse=True) + "\n")
     kept_back = sum(len(group.summaries) for group in groups if group.validation)
     if kept_back:
-        print(f"Not in the tables: {kept_back} runs with --validation, which were trained on fewer images.",
+        print(f"Not in the tables: {kept_back} run{'s' * (kept_back > 1)} with --validation, trained on fewer images.",
               file=sys.stderr)
 
 
@@ -142,7 +142,7 @@ def texts(groups):
 
 def random_labels(groups):
     rows = []
-    own = [group for group in groups if group.random_labels]
+    own = [group for group in groups if group.random_labels and not group.validation]
     for network in dict.fromkeys(row.network for row in published.RANDOM_LABELS):
         measured = [group for group in own if group.network == network]
         for row in published.RANDOM_LABELS:

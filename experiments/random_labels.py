@@ -1,8 +1,8 @@
 """Random labels (paper, table 2): binary dropout learns them by heart, SparseVD refuses and prunes all weights.
 
     python experiments/random_labels.py                             SparseVD, LeNet-300-100 on MNIST
-    python experiments/random_labels.py --method binary-dropout --k 4 --dropout-rate 0.1 --learning-rate 3e-4
-                                                                    four times as wide, to learn labels by heart
+    python experiments/random_labels.py --method binary-dropout --k 4 --dropout-rate 0.05 --learning-rate 3e-4 \\
+        --epochs 300                                                four times as wide, to learn labels by heart
     python experiments/random_labels.py --network vgg-like --dataset cifar10
 
 The training set's labels are drawn uniformly from --seed; the test set keeps its own.

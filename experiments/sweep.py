@@ -38,7 +38,8 @@ def main():
     planned = [one._replace(epoch_seconds=known.get(kind)) for one, kind in planned]
     if args.plan:
         todo = jobs.missing(planned, args.output)
-        print(jobs.plan(todo, cluster.from_flags(args)) if todo else "Nothing is missing.")
+        print(jobs.plan(todo, cluster.from_flags(args)) + " Without --plan, they are trained." if todo
+              else "Nothing is missing.")
         return
     try:
         sweep.train(planned, args.output, args)
@@ -121,8 +122,10 @@ def job(args, setting, fixed):
     # Workers have other working folders; the last of two flags counts.
     paths = {flag: os.path.abspath(given[flag.replace("-", "_")]) for flag in PATHS if given[flag.replace("-", "_")]}
     command += [word for flag, path in paths.items() for word in (f"--{flag}", path)]
-    return (jobs.Job(name, command, given["dataset"], given["variant"], given["epochs"], None,
-                     tuple(given["pretrain"] or ()), tuple(paths.values())),
+    pretrain = tuple(given["pretrain"] or ())
+    before = tuple(options.for_pretraining(own, options.folder).values["epochs"] for own in pretrain)
+    return (jobs.Job(name, command, given["dataset"], given["variant"], given["epochs"], None, pretrain, before,
+                     tuple(paths.values())),
             (given["network"], given["k"], options.method.name, given["dataset"]))
 
 

@@ -34,8 +34,8 @@ EXPERIMENT = Experiment(
             train_clip=False),                       # but not left out in training
         "dense": DENSE,
         "binary-dropout": DENSE,
-        # From a dense network's weights, which batch normalization leaves moving here, as it does not in the authors'
-        # script: 1e-5 there, 300 epochs, and 10 times that for the noise. Untried.
+        # From a dense network's weights. Batch normalization goes on moving here; in the authors' script it is frozen,
+        # and the rate is 1e-5, ten times that for the noise, over 250 to 300 epochs. Untried.
         "sbp": dict(learning_rate=LinearDecay(1e-4, begin=100, end=200), noise_rate=10.0),
         # As the LeNets; untried.
         "finetune": dict(epochs=50, learning_rate=LinearDecay(1e-4, begin=0, end=50)),

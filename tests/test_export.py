@@ -444,9 +444,9 @@ def test_the_c_file_of_many_weights_and_of_a_large_image(tmp_path, monkeypatch):
     assert abs(predict(inputs_of(network)) - network.predict(inputs_of(network))).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["int", "block_8", "expf", "1st", "\u00e9"])
+@pytest.mark.parametrize("name", ["int", "mean", "l2_value", "GET4", "block_8", "expf", "1st", "\u00e9"])
 def test_names_that_no_c_function_can_have_are_refused(name):
-    with pytest.raises(UserError, match="no name of a C function"):
+    with pytest.raises(UserError, match="no name of a C function|the file uses that name itself"):
         c_source(mnist_like(), name)
 
 
@@ -541,6 +541,8 @@ def test_a_photograph_is_read_as_it_was_held(tmp_path):
     picture.save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(read_picture(str(tmp_path / "turned.png"), (1, 4, 3))[0],
                                   np.rot90(np.asarray(picture), -1))
+    picture.save(tmp_path / "damaged.png", exif=b"Exif\0\0no TIFF")
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "damaged.png"), (1, 3, 4))[0], np.asarray(picture))
 
 
 def test_sixteen_bits_are_read_as_eight(tmp_path):
@@ -574,7 +576,7 @@ def test_a_run_without_files_is_refused(tmp_path):
     with pytest.raises(UserError, match="network.json is missing"):
         read_run(str(tmp_path))
     files.write_json(str(tmp_path / "network.json"), {"layers": [{"kind": "gate"}]})
-    with pytest.raises(UserError, match="weights_pruned.npz does not exist"):
+    with pytest.raises(UserError, match="holds no weights_pruned.npz"):
         read_run(str(tmp_path))
     files.write_arrays(tmp_path / "weights_pruned.npz", {"d.W": np.ones((2, 2), np.float32)})
     files.write_arrays(tmp_path / "preprocessing.npz", {"whitening": np.eye(2, dtype=np.float32)})

@@ -258,9 +258,9 @@ def test_a_runs_folders_are_its_own_and_those_of_its_pretraining():
 
 def test_epochs_of_pretraining_count(tmp_path):
     """In estimates, and as progress of a run that loses its worker again and again."""
-    job = jobs.Job("a", ["x.py"], "digits", None, 100, 36, ("dense",))
+    job = jobs.Job("a", ["x.py"], "digits", None, 20, 36, ("dense",), (180,))
     where = cluster.Cluster(None, 1, 1, {})
-    assert re.search(r"^a +100 \+ 100 +2 h$", jobs.plan([job], where), re.M)
+    assert re.search(r"^a +180 \+ 20 +2 h$", jobs.plan([job], where), re.M)
     own = sweep.Sweep([job], str(tmp_path), where)
     (tmp_path / "a-dense").mkdir()
     for number in range(2 * sweep.MOST_LOSSES):

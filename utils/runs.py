@@ -19,8 +19,8 @@ from utils.errors import UserError, advising
 from utils.schemas import FORMAT
 from utils.version import VERSION
 
-__all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "read_config", "sparsity_columns",
-           "require_same_settings", "provenance", "flattened", "SPARSITY", "LEFT", "FORMAT"]
+__all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "stored", "read_config",
+           "sparsity_columns", "require_same_settings", "provenance", "flattened", "SPARSITY", "LEFT", "FORMAT"]
 
 #: With a layer's name behind it, the history's column of that layer's sparsity.
 SPARSITY = "sparsity_percent_"
@@ -299,6 +299,16 @@ def _sections_of_format_1(old, path):
 def default_folder(experiment, dataset, method, seed):
     """results/<experiment>-<dataset>-<method>-seed<seed>-<time>, below the working folder."""
     return os.path.join("results", f"{experiment}-{dataset}-{method}-seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def stored(folder, name):
+    """The path of a file in a finished run's folder; `UserError` if it is not there."""
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        raise UserError(f"{folder} holds no {name}: " + (
+            "it is finished, but its weights were not kept (as in results/); train it again"
+            if is_finished(folder) else "it is the folder of no finished run"))
+    return path
 
 
 def provenance():

@@ -28,7 +28,7 @@ COMMON = {
         Flag("units", None, "of the LSTM", flags.positive, metavar="N"),
         Flag("embedding", None, "dimensions of the embedding", flags.positive, metavar="N")),
     "dataset": (
-        Flag("dataset", None, "what to train on; digits and made-up need no download",
+        Flag("dataset", None, "what to train on; images called digits, and texts called made-up, need no download",
              choices=tuple(dict.fromkeys((*data.DATASETS, *data.TEXTS, *data.DOCUMENTS))), in_tables=False),
         Flag("vocabulary", None, "how many most frequent tokens have an id of their own; without the flag, as the data "
                                  "has it", flags.positive, metavar="N", in_tables=False),

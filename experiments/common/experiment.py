@@ -100,6 +100,8 @@ def _check_all(trainings, dataset):
 
 
 def _require_start(options, start):
+    if options.method.needs_start and not start and getattr(options.method, "initial_threshold", None) is not None:
+        raise UserError("--initial-threshold cuts a finished run of SparseVD: give --init-from RUN")
     if options.method.needs_start and not start:
         raise UserError(f"--method {options.method.name} goes on from the weights of another run: give --init-from "
                         "RUN, or --pretrain METHOD")
@@ -111,9 +113,10 @@ def _require_same_words(options, start, dataset):
     if not hasattr(dataset, "vocabulary") or not runs.holds_run(folder):
         return
     own = runs.read_config(folder)["settings"]["dataset"]
-    if (own["name"], own.get("part")) != (options.values["dataset"], options.values["part"]):
-        raise UserError(f"{start} learned {own.get('title', own['name'])}, where the numbers of words or characters "
-                        f"are others than in {dataset.name}: start from a run of the same --dataset and --part")
+    if (own["name"], own.get("part") or 1) != (options.values["dataset"], options.values["part"] or 1):
+        raise UserError(f"{start} learned {own.get('title', own['name'])}, where words or characters are numbered "
+                        f"otherwise than in {dataset.name}: start from a run of the same --dataset"
+                        + " and --part" * options.experiment.offers("part"))
 
 
 def _goes_on(options):
@@ -158,6 +161,9 @@ def _train(options, dataset, start, after_epoch=None):
     studied = teacher.taught(dataset, options.data_dir) if teacher else dataset
     augmentation = None
     if values["augment"]:
+        if values["shift"] and values["shift"] >= min(dataset.train.inputs.shape[2:]):
+            raise UserError(f"--shift {values['shift']} moves whole images out of sight: give less than "
+                            f"{min(dataset.train.inputs.shape[2:])}")
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = _RANDOM, None

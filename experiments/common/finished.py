@@ -69,7 +69,7 @@ class FinishedRun:
     def dataset(self, data_dir=None, **changed):
         """The images that the run was trained and tested on; `UserError` if it was on a text or documents.
 
-        `changed` : of its `preprocessing` and `validation`, what is otherwise
+        `changed` : `preprocessing` or `validation`, where it should not be the run's
         """
         self._require_images()
         own = {**self.settings["dataset"], **changed}

@@ -16,13 +16,14 @@ SHOWN = 20
 COMPILATION = 60
 
 
-class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds pretrain starts_from",
-                     defaults=((), ()))):
+class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds pretrain pretrain_epochs starts_from",
+                     defaults=((), (), ()))):
     """A run.
 
     `name` : of its folder; `command` : script, relative to the project, and flags without --output and --resume;
-    `dataset`, `variant` : as `data.load` takes them; `epochs` : of each of its stages; `epoch_seconds` : on one core,
-    roughly, or None; `pretrain` : the methods that come first; `starts_from` : paths of other runs that it needs
+    `dataset`, `variant` : as `data.load` takes them; `epoch_seconds` : on one core, roughly, or None;
+    `pretrain` : the methods that come first; `pretrain_epochs` : theirs; `starts_from` : paths of other runs that it
+    needs
     """
 
     __slots__ = ()
@@ -35,7 +36,7 @@ class Job(namedtuple("Job", "name command dataset variant epochs epoch_seconds p
     @property
     def all_epochs(self):
         """Those of its pretraining too."""
-        return self.epochs * len(self.folders)
+        return self.epochs + sum(self.pretrain_epochs)
 
     def seconds(self):
         """How long it takes on one core, roughly; None if nothing is known."""
@@ -52,7 +53,7 @@ def missing(jobs, folder):
 
 def plan(jobs, where):
     """The text that says what is going to be run, and how long it may take."""
-    rows = [(job.name, " + ".join([str(job.epochs)] * len(job.folders)),
+    rows = [(job.name, " + ".join(map(str, (*job.pretrain_epochs, job.epochs))),
              "?" if job.seconds() is None else duration(job.seconds())) for job in jobs[:SHOWN]]
     text = tabulate(rows, ("To be run", "Epochs", "Time, one core"))
     if len(jobs) > SHOWN:
@@ -65,8 +66,7 @@ def plan(jobs, where):
     else:
         time_ = f"about {duration(sum(known))} of one core, divided by the runs that the cluster trains side by side"
     at_once = f"{min(where.at_once, len(jobs))} at a time" if where.scheduler is None else f"by {where.scheduler}"
-    return (f"{text}\n{len(jobs)} runs, {at_once}: {time_}. Ctrl-C stops; the same command goes on. How far a run is "
-            "stands in its log.txt.")
+    return (f"{text}\n{len(jobs)} runs, {at_once}: {time_}.")
 
 
 def duration(seconds):

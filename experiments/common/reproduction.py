@@ -74,7 +74,8 @@ def _job(run, quick, variant):
     command = [os.path.join("experiments", f"{run.script}.py"), *run.flags, "--dataset", run.dataset, "--epochs",
                str(epochs), *(["--variant", variant] if variant else [])]
     pretrain = run.flags[run.flags.index("--pretrain") + 1:][:1] if "--pretrain" in run.flags else ()
-    return Job(run.name, command, run.dataset, variant, epochs, run.epoch_seconds, pretrain)
+    return Job(run.name, command, run.dataset, variant, epochs, run.epoch_seconds, pretrain,
+               (epochs,) * len(pretrain))
 
 
 def run(tables, folder, args, quick=False):

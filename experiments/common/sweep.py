@@ -59,7 +59,8 @@ def train(jobs, folder, args):
     for path in {path for job in todo for path in job.starts_from}:
         if where.scheduler is None and not os.path.exists(path):
             raise UserError(f"there is no {path}: name the folder of a finished run")
-    print(plan(todo, where) + "\n", flush=True)
+    print(plan(todo, where) + " Ctrl-C stops; the same command goes on. Each run's log.txt says how far it is.\n",
+          flush=True)
     if where.scheduler is None:
         import data
         for job in {(job.dataset, job.variant): job for job in todo}.values():

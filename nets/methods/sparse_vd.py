@@ -51,7 +51,7 @@ class SparseVD(Method):
         Flag("warm_up", LinearWarmUp(5, 20)),
         Flag("kl_weight", 1.0, "a factor on the KL term, after its warm-up too", size),
         Flag("kl", "paper", "the KL term: the paper's, or that of the first version of the authors' code, where a "
-                            "pruned weight of a network of images has no share of it", choices=tuple(KL_TERMS)),
+                            "pruned weight has no share of it (in networks of images)", choices=tuple(KL_TERMS)),
         # The title names it.
         Flag("parameterization", "additive", "what is trained of the weights' noise: log sigma^2 as in the paper, or "
                                              "log alpha", choices=PARAMETERIZATIONS, in_tables=False),

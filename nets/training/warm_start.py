@@ -49,7 +49,7 @@ class Weights:
         """
         if path.endswith(".npy"):
             return cls(path, original_format.read_weights(path), "original", "original's file")
-        folder, path = (path, _within(path, file)) if os.path.isdir(path) else (os.path.dirname(path), path)
+        folder, path = (path, runs.stored(path, file)) if os.path.isdir(path) else (os.path.dirname(path), path)
         arrays = files.read_arrays(path)
         if not runs.is_finished(folder):
             return cls(path, arrays)
@@ -122,16 +122,6 @@ class Weights:
                 return dict(zip(candidates, self._arrays))
         raise UserError(f"{self.path} is of another network: it holds {len(self._arrays)} arrays, this network "
                         f"{len(params)} ({len(without)} without what only training needs)")
-
-
-def _within(folder, file):
-    """The path of a file in a run's folder; `UserError` if it is not there."""
-    path = os.path.join(folder, file)
-    if not os.path.exists(path):
-        raise UserError(f"{folder} holds no {file}: " + (
-            "it is finished, but its weights were not kept (as in results/); train it again"
-            if runs.is_finished(folder) else "it is the folder of no finished run"))
-    return path
 
 
 def _converted(arrays, params):

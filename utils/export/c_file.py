@@ -1,9 +1,9 @@
 """A network as one self-contained C99 file: tables of the weights that are left, and the loops over them.
 
-Only expf and tanhf of the standard library are used, and no memory but the stack, where it suffices. Images are
-computed in blocks, one in each lane of a vector; what is left over, and a single image, one by one, with columns in the
-lanes where they fit. Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2, -march=native), else of 4; other
-compilers, or -DNO_VECTORS, take loops in their place.
+Only expf and tanhf of the standard library are used, and no memory but the stack, or static buffers where images are
+too large for it. Images are computed in blocks, one in each lane of a vector; what is left over, and a single image,
+one by one, with columns in the lanes where they fit. Vectors are GCC's and Clang's own, of 8 numbers with AVX (-mavx2,
+-march=native), else of 4; other compilers, or -DNO_VECTORS, take loops in their place.
 """
 
 import math
@@ -19,12 +19,8 @@ from utils.export.predict import affine_of_batch_norm
 
 __all__ = ["write_c", "c_source"]
 
-#: Images in a block, fewer where the stack would hold more than so many bytes; one image's, if more, lie elsewhere.
+#: Images in a block, fewer where the stack would hold more than so many bytes; where one does, buffers are static.
 _LANES, _STACK = 8, 2 ** 20
-#: Names that the file has other uses for: C's keywords, what is declared in it, and main.
-_TAKEN = {*"auto break case char const continue default do double else enum extern float for goto if inline int long "
-          "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile "
-          "while main expf tanhf vector4 vector8 used".split(), *(f"block_{lanes}" for lanes in range(1, 65))}
 
 _HEADER = """\
 /* {title}
@@ -96,9 +92,9 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
     Raises
     ------
     UserError
-        if the name is none in C.
+        if the name is none in C, or one that the file uses itself.
     """
-    if not (function.isidentifier() and function.isascii()) or function in _TAKEN:
+    if not (function.isidentifier() and function.isascii()):
         raise UserError(f"{function!r} is no name of a C function")
     largest = max(math.prod(layer["shape"]) for layer in _padded(network.layers))
     if lanes is None:
@@ -111,7 +107,8 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
         shape=" x ".join(map(str, network.input_shape)), outputs=len(network.classes),
         meaning="preprocessed and whitened" if whitened else "as the network sees them" if plain else
         "pixels from 0 to 255", classes=_in_comment(", ".join(network.classes)), stack=8 * largest * lanes,
-        where=" of the stack" if 8 * largest * lanes <= _STACK else ", so that one thread at a time may call it",
+        where=" of the stack" if 8 * largest * lanes <= _STACK else
+        " of static memory: one thread at a time may call it",
         kept=sum(map(np.count_nonzero, weights)), weights=sum(array.size for array in weights))]
     steps = _Steps(network, plain)
     text += steps.tables
@@ -127,7 +124,11 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
         block_1(images + (long) first * {steps.inputs}, probabilities + (long) first * {steps.outputs});
 }}
 """)
-    return "\n".join(text)
+    source = "\n".join(text)
+    # Once declared, once defined.
+    if len(re.findall(rf"\b{function}\b", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))) != 2:
+        raise UserError(f"the C function cannot be called {function!r}: the file uses that name itself")
+    return source
 
 
 def _in_comment(text):

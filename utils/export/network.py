@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils import files, schemas
+from utils import files, runs, schemas
 from utils.errors import UserError
 from utils.export import predict
 
@@ -160,7 +160,7 @@ def read_layers(folder, layers=None):
     """
     if layers is None:
         layers = described_layers(folder)
-    return layers, _as_float32(files.read_arrays(os.path.join(folder, "weights_pruned.npz")), folder)
+    return layers, _as_float32(files.read_arrays(runs.stored(folder, "weights_pruned.npz")), folder)
 
 
 def described_layers(folder):

@@ -1,5 +1,6 @@
 """A picture from disk as a network's images are: of its size, digits white on black and in the middle."""
 
+import contextlib
 import io
 
 import numpy as np
@@ -39,7 +40,8 @@ def read_picture(path, input_shape):
         with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise UserError(f"{path} has {picture.width}x{picture.height} pixels: make it smaller")
-            picture = ImageOps.exif_transpose(picture)      # a photograph may say how it was held
+            with contextlib.suppress(Exception):    # where what it says of itself is damaged, the picture may be whole
+                picture = ImageOps.exif_transpose(picture)
             if picture.mode.startswith("I"):    # 16 bits, which Pillow would clip
                 picture = Image.fromarray((np.clip(np.asarray(picture), 0, 65535) >> 8).astype(np.uint8))
             if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:

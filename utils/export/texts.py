@@ -167,7 +167,10 @@ class TextNetwork:
         return measures.bits(self.evaluate(ids[np.newaxis, :-1], ids[np.newaxis, 1:])[0])
 
     def generate(self, number, start, temperature=1.0, seed=0):
-        """`number` tokens that follow a text, drawn one after another; temperatures below 1 make them more probable."""
+        """`number` tokens that follow a text, drawn one after another; temperatures below 1 make them more probable.
+
+        Words begin a new line after a text that ends with a line break, and go on with its last line otherwise.
+        """
         self._require("characters", "words")
         generator, ids, state = np.random.default_rng(seed), self.encode(start), None
         if self.task == "words" and len(ids) > 1 and not start.endswith("\n"):

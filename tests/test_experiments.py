@@ -135,7 +135,6 @@ def test_the_kl_term_counts_from_the_start_without_warm_up(run, pretrained):
     (("--temperature", 2), "--temperature is of --teacher"), (("--shift", 2, "--no-augment"), "--shift says how far"),
     (("--pretrain", "sparse-vd", "--shift", 2), "--shift says how far"),
     (("--augment", "--shift", 28), "--shift 28 moves whole images out of sight: give less than 28"),
-    (("--initial-threshold=-1",), "--initial-threshold cuts a finished run of SparseVD: give --init-from RUN"),
     (("--pretrain", "finetune"), "--method finetune goes on from the weights of another run"),
     (("--output",), "argument --output: expected one argument")])
 def test_flags_that_cannot_be_meant_are_refused(run, flags, expected):

@@ -92,7 +92,7 @@ def test_an_initial_threshold_prunes_first_and_trains_on(folder):
 
 def test_an_initial_threshold_needs_noise_to_start_from(folder):
     flags = *FLAGS, "--initial-threshold", 0, "--output", "refused"
-    for more, text in (((), "goes on from the weights of another run"),
+    for more, text in (((), "--initial-threshold cuts a finished run of SparseVD"),
                        (("--init-from", "run/weights_pruned.npz"), "start from a run of --method sparse-vd"),
                        (("--init-from", "run", "--log-sigma2", -8), "leave --log-sigma2 out")):
         result = start(folder, "lenet_300_100", *flags, *more)

@@ -53,7 +53,7 @@ def test_an_average_far_from_zero_costs_no_precision():
     x, *others = operands(SHAPES["planes"])
     values = x + 1000, *others
     found = compiled(4, identity, "float32")(*(value.astype("float32") for value in values))
-    for one, other in zip(found[2:], compiled(4, identity)(*values)[2:]):
+    for one, other in zip(found, compiled(4, identity)(*values)):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3 * abs(other).max())
 
 

@@ -1,3 +1,4 @@
+import os
 from functools import lru_cache
 
 import numpy as np
@@ -79,6 +80,19 @@ def test_nan_stays_in_its_row():
         assert np.isnan(array[3]).all() and np.isfinite(np.delete(array, 3, axis=0)).all()
     for array in (dw, dv):
         assert np.isnan(array[5]).all() and np.isfinite(np.delete(array, 5, axis=0)).all()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc")
+def test_batches_that_grow_leave_no_memory_behind():
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    x, w = T.fmatrices("xw")
+    product, weights = theano.function([x, w], dense(x, w), mode=QUICK), np.ones((4000, 1), "float32")
+    before = resident()
+    for images in range(1, 400):
+        product(np.ones((images, 4000), "float32"), weights)
+    assert resident() - before < 200 * 2 ** 20      # all sizes together are 1.3 GB, the largest 6 MB
 
 
 def test_operands_that_do_not_fit():

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <new>
 #include <type_traits>
@@ -49,6 +50,12 @@ public:
             const std::pair<size_t, void*> block = *found;
             blocks.erase(found);
             return block;
+        }
+        // The largest block that is too small makes room, or sizes that grow from call to call would all be kept.
+        if (found != blocks.begin()) {
+            const auto smaller = std::prev(found);
+            free(smaller->second);
+            blocks.erase(smaller);
         }
         void* pointer = NULL;
         if (posix_memalign(&pointer, 64, bytes))

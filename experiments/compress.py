@@ -108,15 +108,17 @@ def compress(args):
     # The matrix that whitens is a part of the network; a mean image moves into biases.
     preprocessing = getattr(network, "preprocessing", None) or {}
     whitening = [array for name, array in preprocessing.items() if name == "whitening"]
+    size_of_whitening = 4 * sum(array.size for array in whitening)
     plain = b"".join(np.ascontiguousarray(array, "<f4").tobytes()
                      for array in (*forms.dense.arrays.values(), *whitening))
     scores = {name: forms.score(name, *form) for name, form in {**forms.forms, "file": (network,)}.items()}
     rows = [("dense, pruned weights 0, float32", len(plain), scores["dense"]),
             ("the same, gzipped", len(gzip.compress(plain, 9, mtime=0)), scores["dense"]),
-            ("compacted, float32", 4 * sum(array.size for array in (*forms.compacted.arrays.values(), *whitening)),
+            ("compacted, float32", 4 * sum(array.size for array in forms.compacted.arrays.values()) + size_of_whitening,
              scores["compact"])]
     if "sparse" in scores:
-        rows.append(("compacted, sparse (CSR) in memory", _csr_bytes(forms.compacted), scores["sparse"]))
+        rows.append(("compacted, sparse (CSR) in memory", _csr_bytes(forms.compacted) + size_of_whitening,
+                     scores["sparse"]))
     rows.append((f"{os.path.basename(path)}, {_title(values)}", len(content), scores["file"]))
     print(f"\n{title}, error of the run {run.summary['test_error_percent']:.2f} %\n")
     print(tabulate([(name, f"{size:,}", f"{len(plain) / size:.1f}x", *score) for name, size, score in rows],

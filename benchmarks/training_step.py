@@ -154,8 +154,7 @@ class Variant:
             with contextlib.suppress(BrokenPipeError):  # it has failed, which is found when its answer is read
                 process.stdin.write("\n")
                 process.stdin.flush()
-        found = self._read()     # which forgets the turns before if it fails
-        self.turns += found
+        self.turns += self._read()
 
     def _read(self):
         lines = [process.stdout.readline() for _, process in self.processes]
@@ -164,7 +163,6 @@ class Variant:
             self.end()
             with open(failed[0]) as file:
                 print(f"left out: {self.name} ({(file.read().splitlines() or ['?'])[-1]})", file=sys.stderr)
-            self.turns = []
         return [] if failed else [json.loads(line) for line in lines]
 
     def end(self):
@@ -190,7 +188,8 @@ def measure_all(commands, rounds, copies, cold, together):
         for variant in variants.values():
             variant.end()
             variant.folder.cleanup()
-    return {name: (variant.compilation, variant.turns) for name, variant in variants.items() if variant.turns}
+    return {name: (variant.compilation, variant.turns) for name, variant in variants.items()
+            if 0 < len(variant.turns) == rounds * copies}
 
 
 def main():

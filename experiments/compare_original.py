@@ -67,9 +67,10 @@ def main():
             print("The original's dense VGG applies a second rectifier to its last hidden layer, so these weights "
                   "predict something else there.")
         own = run.settings["dataset"]
-        if own["name"].startswith("cifar") and own.get("preprocessing") != "zca-original":
-            print("The run's images were not whitened by --preprocessing zca-original: those of the original are, and "
-                  "of --weights here.")
+        theirs = original_format.preprocessing(own["name"])
+        if theirs and own.get("preprocessing") != theirs:
+            print(f"The run's images were not whitened by --preprocessing {theirs}: those of the original are, and of "
+                  "--weights here.")
 
 
 def parse():
@@ -116,8 +117,9 @@ def check_layers(path, percent, layers):
 def evaluate(path, run, args):
     """Test error in percent and sparsity of a weight file of the original, on the run's data."""
     own = {"validation": None}      # the authors trained on all training images
-    if run.settings["dataset"]["name"].startswith("cifar"):
-        own["preprocessing"] = "zca-original"
+    theirs = original_format.preprocessing(run.settings["dataset"]["name"])
+    if theirs:
+        own["preprocessing"] = theirs
     dataset, weights = run.dataset(args.data_dir, **own), warm_start.Weights.read(path)
     net = run.build(methods.make("sparse-vd"), dataset) if run.summary["method"] == "sparse-vd" else None
     if net is None or weights.copy_to(net):

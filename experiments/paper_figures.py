@@ -131,9 +131,9 @@ def draw_noises(folder):
         histories = [results.history(summary["folder"]) for summary in group.summaries]
         epochs = [row["epoch"] for row in histories[0]]
         # While the KL term's weight grows, the objective is no bound.
-        full = [row["kl_weight"] == histories[0][-1]["kl_weight"] for row in histories[0]]
+        growing = [row["kl_weight"] != histories[0][-1]["kl_weight"] for row in histories[0]]
         bound = np.mean([[-row["train_loss"] for row in rows] for rows in histories], axis=0)
-        bound[np.logical_not(full)] = np.nan
+        bound[growing] = np.nan
         sparsity = np.mean([[100 - 100 / row["compression"] for row in rows] for rows in histories], axis=0)
         bounds.plot(epochs, bound, color=f"C{number}", label=title)
         sparsities.plot(epochs, sparsity, color=f"C{number}", label=title)

@@ -16,7 +16,7 @@ import numpy as np
 from utils import files
 from utils.errors import UserError
 
-__all__ = ["read_log", "read_final_error", "read_weights", "write_weights"]
+__all__ = ["preprocessing", "read_log", "read_final_error", "read_weights", "write_weights"]
 
 #: Bytes of a weight file; more is refused unread.
 LARGEST = 2 ** 29
@@ -29,6 +29,11 @@ _OPCODES = frozenset((
 _MOST_OPCODES = 100_000
 
 COLUMNS = "epo upd lr beta tr_loss tr_nll tr_acc te_loss te_nll te_acc reg rw ard sec".split()
+
+
+def preprocessing(dataset):
+    """How the images of the authors' weights were preprocessed; None where it is the data set's usual way here."""
+    return "zca-original" if dataset.startswith("cifar") else None
 
 
 def read_log(path):

@@ -100,22 +100,19 @@ def _check_all(trainings, dataset):
 
 
 def _require_start(options, start):
-    if options.method.needs_start and not start and getattr(options.method, "initial_threshold", None) is not None:
-        raise UserError("--initial-threshold cuts a finished run of SparseVD: give --init-from RUN")
     if options.method.needs_start and not start:
-        raise UserError(f"--method {options.method.name} goes on from the weights of another run: give --init-from "
-                        "RUN, or --pretrain METHOD")
+        raise UserError(options.method.start_needed())
 
 
-def _require_same_words(options, start, dataset):
+def _require_same_words(options, source, dataset):
     """`UserError` if a run of another text is the start: a token's number is its place among that text's tokens."""
-    folder = start if os.path.isdir(start) else os.path.dirname(start)
+    folder = os.path.dirname(source.path)
     if not hasattr(dataset, "vocabulary") or not runs.holds_run(folder):
         return
     own = runs.read_config(folder)["settings"]["dataset"]
     if (own["name"], own.get("part") or 1) != (options.values["dataset"], options.values["part"] or 1):
-        raise UserError(f"{start} learned {own.get('title', own['name'])}, where words or characters are numbered "
-                        f"otherwise than in {dataset.name}: start from a run of the same --dataset"
+        raise UserError(f"{source.path} learned {own.get('title', own['name'])}, where words or characters are "
+                        f"numbered otherwise than in {dataset.name}: start from a run of the same --dataset"
                         + " and --part" * options.experiment.offers("part"))
 
 
@@ -171,7 +168,7 @@ def _train(options, dataset, start, after_epoch=None):
         began = _stored_start(options.folder)
     elif start:
         source = warm_start.Weights.read(start, method.starts_from)
-        _require_same_words(options, start, dataset)
+        _require_same_words(options, source, dataset)
         began = _Began(source.name, source.title, source.recipe)
         missing = source.copy_to(net)
         remark = f"Starts from {source.path} ({source.title}){method.start(net, missing, _given(options))}"

@@ -315,8 +315,8 @@ class Sweep:
         slots = sum(found.slots for found in self._workers.present.values())
         if not slots:
             return "; no worker is there"
-        left = [(job, job.all_epochs - self._epochs(job))
-                for job in (*self._waiting, *(run.job for run in self._running.values()))]
+        left = [(job, job.all_epochs) for job in self._waiting]
+        left += [(run.job, run.job.all_epochs - self._epochs(run.job)) for run in self._running.values()]
         if not left:
             return ""
         usual = sum(self._rates.values()) / len(self._rates) if self._rates else None

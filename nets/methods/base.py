@@ -140,6 +140,11 @@ class Method:
 
     # Starting from weights on disk.
 
+    def start_needed(self):
+        """What to tell who gave no weights to start from, where they are needed."""
+        return (f"--method {self.name} goes on from the weights of another run: give --init-from RUN, or --pretrain "
+                "METHOD")
+
     def start(self, net, missing, given):
         """Sets what the weights on disk do not tell.
 

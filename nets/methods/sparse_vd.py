@@ -113,6 +113,9 @@ class SparseVD(Method):
                                    log_sigma2=Constant(self.log_sigma2), threshold=self.threshold, **self._kl(),
                                    **keywords)
 
+    def start_needed(self):
+        return "--initial-threshold cuts a finished run of SparseVD: give --init-from RUN"
+
     def start(self, net, missing, given):
         if not missing and "log_sigma2" not in given:
             if self.initial_threshold is None:

@@ -105,8 +105,9 @@ class Weights:
         if self.name == "original" and network.name == "vgg-like" and method.name != "sparse-vd":
             found += ("; the authors' dense network rectifies dense1 before its normalization too, this one does not, "
                       "and so begins by other predictions")
-        if self.name == "original" and dataset.startswith("cifar") and preprocessing != "zca-original":
-            found += "; they are of images whitened by --preprocessing zca-original"
+        theirs = original_format.preprocessing(dataset)
+        if self.name == "original" and theirs and preprocessing != theirs:
+            found += f"; they are of images whitened by --preprocessing {theirs}"
         return found
 
     def _named(self, params, noise):

@@ -107,8 +107,7 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
         shape=" x ".join(map(str, network.input_shape)), outputs=len(network.classes),
         meaning="preprocessed and whitened" if whitened else "as the network sees them" if plain else
         "pixels from 0 to 255", classes=_in_comment(", ".join(network.classes)), stack=8 * largest * lanes,
-        where=" of the stack" if 8 * largest * lanes <= _STACK else
-        " of static memory: one thread at a time may call it",
+        where=" of static memory: one thread at a time may call it" if _static(largest * lanes) else " of the stack",
         kept=sum(map(np.count_nonzero, weights)), weights=sum(array.size for array in weights))]
     steps = _Steps(network, plain)
     text += steps.tables
@@ -129,6 +128,11 @@ def c_source(network, function="predict", title="A neural network", lanes=None):
     if len(re.findall(rf"\b{function}\b", re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL))) != 2:
         raise UserError(f"the C function cannot be called {function!r}: the file uses that name itself")
     return source
+
+
+def _static(length):
+    """What stands before the two buffers of a length: "" if the stack has room for them."""
+    return "static " if 8 * length > _STACK else ""
 
 
 def _in_comment(text):
@@ -316,8 +320,8 @@ class _Steps:
             probabilities[l * {self.outputs} + i] = {buffers[0]}[i * {lanes} + l];
 """
         return (f"static void block_{lanes}(const float *images, float *probabilities)\n{{\n"
-                f"    {'' if 8 * largest * lanes <= _STACK else 'static '}float one[{largest * lanes}], "
-                f"other[{largest * lanes}];\n    int {counters};\n{text}{body}}}\n")
+                f"    {_static(largest * lanes)}float one[{largest * lanes}], other[{largest * lanes}];\n"
+                f"    int {counters};\n{text}{body}}}\n")
 
 
 def _dense(c, inputs, units, lanes):

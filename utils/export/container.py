@@ -33,7 +33,7 @@ __all__ = ["save", "load", "dumps", "loads"]
 FORMAT, TEXT_FORMAT = "sparsevd 1", "sparsevd texts 1"
 #: Larger files and architectures are refused unread.
 LARGEST_FILE, LARGEST_TEXT = 2 ** 29, 2 ** 22
-#: Numbers of an image, and outputs of a layer with weights: decoding takes a step for each.
+#: Numbers of an image, and units and filters of all layers: decoding takes a step for each.
 LARGEST_IMAGE, MOST_UNITS = 2 ** 20, 2 ** 18
 #: What nearly every architecture holds, so that deflating it begins with knowing it.
 _KNOWN = (b'{"layers":[{"kind":"input","name":"input","shape":[3,32,32]},{"kind":"conv","size":[5,5],"size":[3,3],'

@@ -80,7 +80,7 @@ function compareView(ids) {
       ["error %", row => percent(row.error)],
       ["train error %", row => percent(row.train_error)],
       ["sparsity %", row => percent(row.sparsity)],
-      ["compression", row => (isGone(row) ? "all pruned" : compression(row.compression))],
+      ["compression", compressionOf],
       ["epochs", row => `${row.done}/${row.epochs}`],
       ["time", row => duration(row.seconds)]
     ];

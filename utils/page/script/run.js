@@ -169,7 +169,7 @@ function runView(id) {
         measure && tile(`Test, ${measure[1]}`, row.measure === null ? "" : row.measure.toFixed(3)),
         tile("Train error", row.train_error === null ? "" : `${percent(row.train_error)} %`),
         tile("Sparsity", row.prunes && row.sparsity !== null ? `${percent(row.sparsity)} %` : ""),
-        tile("Compression", !row.prunes ? "" : isGone(row) ? "all pruned" : compression(row.compression)),
+        tile("Compression", row.prunes ? compressionOf(row) : ""),
         tile("Epochs", row.status === "finished" ? String(row.epochs) : `${last ?? 0} of ${row.epochs}`),
         tile("Time", duration(row.seconds))
       ].filter(Boolean)

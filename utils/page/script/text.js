@@ -52,6 +52,7 @@ const fixed = (value, digits) => (value === null || value === undefined ? "" : v
 const compression = value => (value === null || value === undefined ? "" : `${fixed(value, value < 10 ? 1 : 0)}×`);
 const percent = value => fixed(value, 2);
 const isGone = row => row.compression === null && row.sparsity === 100;
+const compressionOf = row => (isGone(row) ? "all pruned" : compression(row.compression));
 const factorText = value => (value === null ? "all pruned" : compression(value));
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 const title = row => [row.network, row.method, row.dataset].join(", ");

@@ -63,10 +63,11 @@ for epoch in range(len(rows) + 1, int(args.epochs) + 1):
         sys.exit("error: the loss became NaN")
     total += epoch * int(args.seed)
     rows.append(epoch)
+    # Before the checkpoint: a run killed between the two repeats a note; the other way round it would lose one.
+    note(f"{args.seed} epoch {epoch}")
     write("checkpoint.npz", json.dumps([total, rows]))
     write("history.csv", "epoch,seconds,test_error_percent,compression\\n"
           + "".join(f"{row},0.2,5,2\\n" for row in rows))
-    note(f"{args.seed} epoch {epoch}")
     if asked and epoch < int(args.epochs):
         sys.exit(130)
 write("weights.npz", str(total))

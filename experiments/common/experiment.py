@@ -138,6 +138,8 @@ def _built(options, dataset):
     if values["batch_size"] > len(dataset.train):
         raise UserError(f"--batch-size {values['batch_size']} is more than the {len(dataset.train)} training "
                         f"{kind.examples} of {dataset.name}")
+    if values["augment"] and values["shift"] and values["shift"] >= min(shape[1:]):
+        raise UserError(f"--shift {values['shift']} moves whole images out of sight: give less than {min(shape[1:])}")
     if not values["teacher"]:
         return net, None
     if values["augment"]:
@@ -158,9 +160,6 @@ def _train(options, dataset, start, after_epoch=None):
     studied = teacher.taught(dataset, options.data_dir) if teacher else dataset
     augmentation = None
     if values["augment"]:
-        if values["shift"] and values["shift"] >= min(dataset.train.inputs.shape[2:]):
-            raise UserError(f"--shift {values['shift']} moves whole images out of sight: give less than "
-                            f"{min(dataset.train.inputs.shape[2:])}")
         augmentation = replace(dataset.augmentation, pad=values["shift"] or dataset.augmentation.pad)
     # Before the run's folder is made, which weights that do not fit should not leave behind.
     began, remark = _RANDOM, None

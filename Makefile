@@ -15,7 +15,18 @@ PYTHON_FOLDER := .python
 # Debian's, compiled for Python 3.11; it is not on PyPI.
 PYGPU ?= /usr/lib/python3/dist-packages/pygpu
 
-.PHONY: demo test lint check hook notebook export gpu pygpu clean
+# What is meant for another Python or another pip: .venv would lack packages, or not be found.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET
+export PIP_REQUIRE_VIRTUALENV := 0
+export PIP_USER := 0
+
+.PHONY: help demo test lint check hook notebook export gpu pygpu clean
+# Two pips at a time in one .venv would be in each other's way.
+.NOTPARALLEL:
+# A .venv whose Python is gone, as after an upgrade of the system, is made anew.
+ifneq ($(shell test -x $(VENV)/bin/python && echo there),there)
+.PHONY: $(VENV)/installed
+endif
 .DEFAULT_GOAL := help
 
 help:

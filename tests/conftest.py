@@ -63,6 +63,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker("compiles")
 
 
+def pytest_xdist_auto_num_workers():
+    """The cores that this process may use, of which xdist does not know (taskset, Slurm, a container's cpuset)."""
+    return len(os.sched_getaffinity(0))
+
+
 def pytest_make_parametrize_id(val, argname):
     """No bytes in names: those of archives have the time in them, and processes must agree on the names of tests."""
     return argname if isinstance(val, bytes) else None

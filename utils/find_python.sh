@@ -68,7 +68,7 @@ export UV_PYTHON_INSTALL_BIN="${UV_PYTHON_INSTALL_BIN:-0}" UV_PYTHON_PREFERENCE=
 managed() { "$uv" python find --no-python-downloads 3.11 2>/dev/null; }
 
 other="install Python 3.11 with its headers, or name one with: make PYTHON=/path/to/python3.11"
-if [ -z "$uv" ] && [ -x "$folder/uv/bin/uv" ]; then
+if [ -z "$uv" ] && "$folder/uv/bin/uv" --version >/dev/null 2>&1; then
   uv=$folder/uv/bin/uv
 fi
 if [ -n "$uv" ] && python=$(managed) && [ -z "$(problem "$python")" ]; then

@@ -135,7 +135,7 @@ def _check_flags(flags):
     if old:
         today = [_todays_flag(key, value) for key, value in (_theano_flags() or flags).items()]
         raise UserError(f"{', '.join(old)} was for Theano before 1.0 (or its theanorc); use today: "
-                        f"THEANO_FLAGS={','.join(today)}")
+                        f"THEANO_FLAGS={','.join(today)}, and take it out of theanorc")
 
 
 def _check_supported(flags):
@@ -238,7 +238,8 @@ def _import_theano(flags):
             import theano
         except Exception as error:
             text = " ".join(str(error).split())
-            raise UserError(f"Theano does not start, check THEANO_FLAGS and theanorc: {text}") from error
+            way_out = "; name another folder with THEANO_FLAGS=base_compiledir=FOLDER" if "compiledir" in text else ""
+            raise UserError(f"Theano does not start, check THEANO_FLAGS and theanorc: {text}{way_out}") from error
 
     # Its C code does not compile for Python 3.11, with an error that Theano does not expect; without it, scan's loop is
     # Theano's own in Python.
@@ -278,7 +279,7 @@ def _lowest_priority_theanorc(settings):
         parser.write(file)
         file.flush()
         # Of several files, Theano lets the last one win.
-        os.environ["THEANORC"] = os.pathsep.join([file.name, users or "~/.theanorc"])
+        os.environ["THEANORC"] = os.pathsep.join([file.name, "~/.theanorc" if users is None else users])
         try:
             yield
         finally:

@@ -28,16 +28,27 @@ class Constant:
         return self
 
 
-class _Stretchable:
-    """Of schedules with a beginning and an end."""
+class _Schedule:
+    """Of those that change with the epoch."""
+
+    #: The fields that are epochs.
+    EPOCHS = ("begin", "end")
 
     def stretched(self, factor):
         """The same for `factor` times as many epochs."""
-        return replace(self, begin=self.begin * factor, end=self.end * factor)
+        return replace(self, **{name: getattr(self, name) * factor for name in self.EPOCHS})
+
+
+class _Rate(_Schedule):
+    """Of those that begin at `initial`."""
+
+    def starting_at(self, value):
+        """The same from another first value."""
+        return replace(self, initial=value)
 
 
 @dataclass(frozen=True)
-class LinearDecay(_Stretchable):
+class LinearDecay(_Rate):
     """`initial` up to epoch `begin`, from there linear to 0 at epoch `end`, then 0.
 
     The learning rate of the original's scripts; for LeNet-300-100 from 1e-3, begin 100, end 200.
@@ -46,10 +57,6 @@ class LinearDecay(_Stretchable):
     initial: float
     begin: float
     end: float
-
-    def starting_at(self, value):
-        """The same from another first value."""
-        return replace(self, initial=value)
 
     def __call__(self, epoch):
         if epoch <= self.begin:
@@ -60,7 +67,7 @@ class LinearDecay(_Stretchable):
 
 
 @dataclass(frozen=True)
-class LinearWarmUp(_Stretchable):
+class LinearWarmUp(_Schedule):
     """0 up to epoch `begin`, from there linear to 1 at epoch `end`, then 1.
 
     The weight of the KL term (paper, section 5); in the original's scripts begin is 5 and end 20.
@@ -78,7 +85,7 @@ class LinearWarmUp(_Stretchable):
 
 
 @dataclass(frozen=True)
-class DroppingDecay:
+class DroppingDecay(_Rate):
     """`initial` up to epoch `drop`; from there a tenth of it, from epoch `begin` on linear to 0 at epoch `end`.
 
     A training, and a retraining at a lower rate.
@@ -89,20 +96,14 @@ class DroppingDecay:
     begin: float
     end: float
 
-    def starting_at(self, value):
-        """The same from another first value."""
-        return replace(self, initial=value)
-
-    def stretched(self, factor):
-        """The same for `factor` times as many epochs."""
-        return replace(self, drop=self.drop * factor, begin=self.begin * factor, end=self.end * factor)
+    EPOCHS = ("drop", "begin", "end")
 
     def __call__(self, epoch):
         return self.initial if epoch < self.drop else LinearDecay(self.initial / 10, self.begin, self.end)(epoch)
 
 
 @dataclass(frozen=True)
-class InverseDecay:
+class InverseDecay(_Rate):
     """`initial` (1 + rate epoch)^-power, Caffe's "inv"; at epoch `restart` it begins again."""
 
     initial: float
@@ -110,13 +111,10 @@ class InverseDecay:
     power: float
     restart: float
 
-    def starting_at(self, value):
-        """The same from another first value."""
-        return replace(self, initial=value)
+    EPOCHS = ("restart",)
 
     def stretched(self, factor):
-        """The same for `factor` times as many epochs."""
-        return replace(self, rate=self.rate / factor, restart=self.restart * factor)
+        return replace(super().stretched(factor), rate=self.rate / factor)
 
     def __call__(self, epoch):
         passed = epoch if epoch < self.restart else epoch - self.restart

@@ -95,13 +95,17 @@ class Method:
 
     def dense_layer(self, incoming, num_units, nonlinearity, name):
         """A fully-connected layer."""
-        return self.dense_class(incoming, num_units, W=self.initial_weights, b=Constant(0.0), nonlinearity=nonlinearity,
-                                name=name)
+        return self.dense_class(incoming, num_units, nonlinearity=nonlinearity, name=name,
+                                **self.layer_values(incoming))
 
     def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
         """A 2-d convolution."""
-        return self.conv_class(incoming, num_filters, filter_size, pad=pad, W=self.initial_weights, b=Constant(0.0),
-                               nonlinearity=nonlinearity, name=name)
+        return self.conv_class(incoming, num_filters, filter_size, pad=pad, nonlinearity=nonlinearity, name=name,
+                               **self.layer_values(incoming))
+
+    def layer_values(self, incoming):
+        """What both classes are given beside their place in the network."""
+        return dict(W=self.initial_weights, b=Constant(0.0))
 
     def embedding_layer(self, incoming, num_tokens, num_units, name, **keywords):
         """A row of weights for each word; keywords as of :class:`nets.layers.embedding.EmbeddingLayer`."""

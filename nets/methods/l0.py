@@ -36,6 +36,8 @@ class L0(Method):
     name = "l0"
     title = "L0"
     prunes = True
+    dense_class = GatedDenseLayer
+    conv_class = GatedConv2DLayer
     flags = (
         Flag("gates", "groups", "what has a gate: inputs of dense layers and filters of convolutions, or each weight",
              choices=GATES),
@@ -54,20 +56,13 @@ class L0(Method):
     by_part = {"l0_weight": _layers}
     columns = (Column("expected_weights", "E weights", "9.0f"),)
 
-    def _gates(self, incoming):
+    def layer_values(self, incoming):
         if len(self.drop_rate) > 2:
             raise UserError(f"--drop-rate has {len(self.drop_rate)} numbers: give one, or the first layer's and the "
                             "others'")
         drop_rate = self.drop_rate[0 if isinstance(incoming, InputLayer) else -1]
         return dict(gates=self.gates, log_alpha=Normal(self.spread, math.log(1 / drop_rate - 1)), W=HeNormal("relu"),
                     b=Constant(0.0))
-
-    def dense_layer(self, incoming, num_units, nonlinearity, name):
-        return GatedDenseLayer(incoming, num_units, nonlinearity=nonlinearity, name=name, **self._gates(incoming))
-
-    def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
-        return GatedConv2DLayer(incoming, num_filters, filter_size, pad=pad, nonlinearity=nonlinearity, name=name,
-                                **self._gates(incoming))
 
     def terms(self, net):
         penalty = sum(price * layer.expected_weights() for layer, price in self.of_parts(net, "l0_weight"))

@@ -8,6 +8,7 @@ from lasagne.layers import InputLayer, get_all_layers, get_all_params
 
 from nets import kernels
 from nets.layers.log_normal import HIGH, LOW, LogNormalConv2DLayer, LogNormalDenseLayer, LogNormalLayer
+from nets.methods.dense import Dense
 from nets.methods.base import Group, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.sparsity import weight_layers
@@ -38,6 +39,8 @@ class SBP(Method):
     name = "sbp"
     title = "SBP"
     prunes = True
+    dense_class = LogNormalDenseLayer
+    conv_class = LogNormalConv2DLayer
     flags = (
         Flag("threshold", 1.0, "a unit is pruned where its signal-to-noise ratio is at most X", number),
         Flag("log_sigma", -5.0, "where log sigma of every unit's noise starts", number, at_start=True),
@@ -53,19 +56,15 @@ class SBP(Method):
     )
     by_part = {"kl_weight": _noises}
 
-    def _noise(self):
-        return dict(mu=Constant(HIGH), log_sigma=Constant(self.log_sigma), threshold=self.threshold,
-                    shared=self.noise_for == "batch", W=self.initial_weights, b=Constant(0.0))
-
-    def dense_layer(self, incoming, num_units, nonlinearity, name):
-        return LogNormalDenseLayer(incoming, num_units, nonlinearity=nonlinearity, name=name,
-                                   channels=not isinstance(incoming, InputLayer), **self._noise())
+    def layer_values(self, incoming):
+        return dict(super().layer_values(incoming), mu=Constant(HIGH), log_sigma=Constant(self.log_sigma),
+                    threshold=self.threshold, shared=self.noise_for == "batch",
+                    channels=not isinstance(incoming, InputLayer))
 
     def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
         if isinstance(incoming, InputLayer):
-            return super().conv_layer(incoming, num_filters, filter_size, nonlinearity, name, pad)
-        return LogNormalConv2DLayer(incoming, num_filters, filter_size, pad=pad, nonlinearity=nonlinearity, name=name,
-                                    **self._noise())
+            return Dense().conv_layer(incoming, num_filters, filter_size, nonlinearity, name, pad)
+        return super().conv_layer(incoming, num_filters, filter_size, nonlinearity, name, pad)
 
     def start(self, net, missing, given):
         if not missing and "log_sigma" not in given:

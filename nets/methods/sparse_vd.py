@@ -1,7 +1,7 @@
 """Sparse variational dropout: layers whose weights have a posterior, and the KL term of the objective."""
 
 import theano.tensor as T
-from lasagne.init import Constant, GlorotUniform, Normal
+from lasagne.init import Constant
 from lasagne.layers import get_all_params
 
 from nets import kl
@@ -38,6 +38,8 @@ class SparseVD(Method):
 
     name = "sparse-vd"
     prunes = True
+    dense_class = SparseVDDenseLayer
+    conv_class = SparseVDConv2DLayer
     flags = (
         Flag("threshold", 3.0, "a weight is pruned where log alpha >= X", number),
         Flag("final_threshold", None, "after the last epoch, prune weights of log alpha >= X, too; threshold_sweep.py "
@@ -76,17 +78,9 @@ class SparseVD(Method):
         noise = ", multiplicative noise" if self.parameterization == "multiplicative" else ""
         return f"SparseVD{GROUPS[self.structure][0]}{noise}"
 
-    def _posterior(self):
+    def layer_values(self, incoming):
         return dict(threshold=self.threshold, train_clip=self.train_clip, log_sigma2=Constant(self.log_sigma2),
                     parameterization=self.parameterization, b=Constant(0.0), **KL_TERMS[self.kl])
-
-    def dense_layer(self, incoming, num_units, nonlinearity, name):
-        return SparseVDDenseLayer(incoming, num_units, W=Normal(0.01), nonlinearity=nonlinearity, name=name,
-                                  **self._posterior())
-
-    def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
-        return SparseVDConv2DLayer(incoming, num_filters, filter_size, pad=pad, W=GlorotUniform(),
-                                   nonlinearity=nonlinearity, name=name, **self._posterior())
 
     def _sampled(self):
         """What layers have whose weights are drawn: nothing is masked in training."""

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import theano.tensor as T
-from lasagne.init import Constant, Normal
 from lasagne.layers import get_all_layers, get_all_params
 
 from nets.layers.mixture import Mixture, MixtureConv2DLayer, MixtureDenseLayer, MixtureLayer
@@ -32,6 +31,8 @@ class SoftWeightSharing(Method):
     name = "sws"
     title = "SWS"
     prunes = True
+    dense_class = MixtureDenseLayer
+    conv_class = MixtureConv2DLayer
     needs_start = True
     flags = (
         Flag("tau", 0.005, "the weight of -log of the mixture's density", size),
@@ -57,13 +58,8 @@ class SoftWeightSharing(Method):
             return layer.mixture
         return Mixture(self.components, self.zero_share, self.deviation, self.span)
 
-    def dense_layer(self, incoming, num_units, nonlinearity, name):
-        return MixtureDenseLayer(incoming, num_units, mixture=self._mixture(incoming), W=Normal(0.01), b=Constant(0.0),
-                                 nonlinearity=nonlinearity, name=name)
-
-    def conv_layer(self, incoming, num_filters, filter_size, nonlinearity, name, pad=0):
-        return MixtureConv2DLayer(incoming, num_filters, filter_size, pad=pad, mixture=self._mixture(incoming),
-                                  W=Normal(0.01), b=Constant(0.0), nonlinearity=nonlinearity, name=name)
+    def layer_values(self, incoming):
+        return {**super().layer_values(incoming), "mixture": self._mixture(incoming)}
 
     def start(self, net, missing, given):
         """The means start evenly over the range of the weights."""

@@ -3,6 +3,11 @@
 import os
 import sys
 
+# Closed by a shell's >&- or 2>&-.
+for _name in ("stdout", "stderr"):
+    if getattr(sys, _name) is None:
+        setattr(sys, _name, open(os.devnull, "w"))
+
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 if sys.version_info[:2] != (3, 11):
@@ -14,6 +19,8 @@ from utils.errors import UserError  # noqa: E402
 def _in_one_line(kind, error, trace):
     if issubclass(kind, UserError):
         sys.stderr.write("error: %s\n" % error)
+    elif issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
     else:
         sys.__excepthook__(kind, error, trace)
 

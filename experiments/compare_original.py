@@ -30,6 +30,8 @@ EPOCHS_SHOWN = 10
 def main():
     args = parse()
     run = FinishedRun(args.run)
+    if run.task:
+        raise UserError(f"{args.run} is of a network of texts: the original repository has networks of images alone")
     rows = [row("ours, " + run.name, run.summary["test_error_percent"], run.layers)]
     for paper in published.rows(run.summary["network"], run.summary["k"], run.summary["method"]):
         rows.append((f"the paper's, {paper.dataset}", f"{paper.error_percent:.2f}",

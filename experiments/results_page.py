@@ -13,11 +13,16 @@ import os
 import _setup  # noqa: F401  must come first
 
 from experiments.common import status
+from utils.errors import UserError
 from utils.page import document, server
 
 
 def main():
     args = parser().parse_args()
+    if args.serve and args.output:
+        raise UserError("--output is where the page is written, --serve writes none: give one of them")
+    if not args.serve and (args.host, args.port) != ("127.0.0.1", 8765):
+        raise UserError("--host and --port are of --serve: give that too")
     runs = document.Runs(args.folders)
     skipped = f", {len(runs.broken)} skipped" if runs.broken else ""
     if args.serve:

@@ -126,7 +126,7 @@ def draw_thresholds(swept, path, title, images):
     thresholds, errors, compressions = (np.array([row[key] for row in rows], float)
                                         for key in ("threshold", measure, "compression"))
     unit = _MEASURES[measure][1] if measure in _MEASURES else "error %"
-    usual = errors < 3 * np.median(errors) + 1
+    usual = errors < (3 * np.median(errors) + 1 if len(errors) else 0)      # there are none where all is pruned
     with seaborn.axes_style("whitegrid"), seaborn.color_palette("colorblind"):
         figure = Figure(figsize=(15, 4.5), layout="constrained")
         curve, by_threshold, histogram = figure.subplots(1, 3)

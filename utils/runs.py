@@ -19,8 +19,9 @@ from utils.errors import UserError, advising
 from utils.schemas import FORMAT
 from utils.version import VERSION
 
-__all__ = ["Run", "default_folder", "holds_run", "has_checkpoint", "is_finished", "stored", "read_config",
-           "sparsity_columns", "require_same_settings", "provenance", "flattened", "SPARSITY", "LEFT", "FORMAT"]
+__all__ = ["Run", "default_folder", "holds_run", "require_no_run", "has_checkpoint", "is_finished", "stored",
+           "read_config", "sparsity_columns", "require_same_settings", "provenance", "flattened", "SPARSITY", "LEFT",
+           "FORMAT"]
 
 #: With a layer's name behind it, the history's column of that layer's sparsity.
 SPARSITY = "sparsity_percent_"
@@ -64,7 +65,7 @@ class Run:
         self.config = {"format": FORMAT, **config}
         self._defaults = defaults or {}
         if not resume:
-            self._require_no_run()
+            require_no_run(self.folder)
         with files.writing(folder):
             os.makedirs(folder, exist_ok=True)
             # Unbuffered: what does not fit on the disk is not written once more when the process ends.
@@ -82,7 +83,7 @@ class Run:
             raise UserError(f"another process is training in {self.folder}: wait for it, or name another folder with "
                             "--output") from None
         if not resume:
-            self._require_no_run()      # once more, now that no other process can make one
+            require_no_run(self.folder)      # once more, now that no other process can make one
         elif is_finished(self.folder) and not has_checkpoint(self.folder):
             raise UserError(f"{self.folder} is finished, and its checkpoint is not there: train anew, in another "
                             "folder, by --output")
@@ -95,11 +96,6 @@ class Run:
         self.checkpoint = self._load_checkpoint() if resume else None
         files.write_json(self.path("config.json"), self.config)
         self._warn_of_another_environment(config)
-
-    def _require_no_run(self):
-        if holds_run(self.folder):
-            raise UserError(f"{self.folder} holds a run already: go on with it by --resume {self.folder}, or name "
-                            "another folder with --output")
 
     def path(self, name):
         """The path of a file in the run's folder."""
@@ -237,6 +233,20 @@ def holds_run(folder):
     return os.path.exists(os.path.join(folder, "config.json"))
 
 
+def require_no_run(folder):
+    """`UserError` if a new run's folder is none, or holds a run or what is left of one."""
+    if holds_run(folder):
+        raise UserError(f"{folder} holds a run already: go on with it by {shlex.join(['--resume', folder])}, or name "
+                        "another folder with --output")
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise UserError(f"{folder} is no folder: name another with --output")
+    left = [name for name in ("checkpoint.npz", "summary.json", "weights.npz")
+            if os.path.lexists(os.path.join(folder, name))]
+    if left:
+        raise UserError(f"{folder} has a run's {left[0]} and no config.json: restore that from a copy, or name another "
+                        "folder with --output")
+
+
 def has_checkpoint(folder):
     """Whether a run completed an epoch."""
     return os.path.exists(os.path.join(folder, "checkpoint.npz"))
@@ -321,7 +331,9 @@ def provenance():
 def git_commit():
     """The project's commit, with `-dirty` if tracked files differ from it; None outside a git checkout."""
     def git(*arguments):
-        return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True, check=True).stdout
+        # Not of a repository around the project, such as one that keeps a home directory.
+        return subprocess.run(["git", "-C", PROJECT, *arguments], capture_output=True, text=True, check=True,
+                              env={**os.environ, "GIT_CEILING_DIRECTORIES": os.path.dirname(PROJECT)}).stdout
 
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         changes = git("status", "--porcelain", "--untracked-files=no").strip()

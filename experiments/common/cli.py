@@ -269,6 +269,9 @@ def parse(experiment, description, arguments=None):
         parser.error(_explained(unknown, experiment, known))
     offered = [flag.name for flag in (*_FLAGS.values(), *METHODS[known].flags)]
     typed = {name: value for name, value in vars(args).items() if name in offered and value is not None}
+    empty = [name for name in (*typed, "output") if vars(args)[name] == ""]
+    if empty:
+        raise UserError(f"--{empty[0].replace('_', '-')} is empty: give it a value, or leave it out")
     if typed.get("init_from") and typed.get("pretrain"):
         raise UserError("--init-from and --pretrain name two sets of weights to start from: give one of them")
     script = experiment.values(known)
@@ -298,10 +301,15 @@ def _folder(args, experiment):
             raise UserError(f"--output {folder} and --resume {args.resume} name two runs: give one of them")
         folder = args.resume
         if not runs.holds_run(folder):
+            before = os.path.normpath(folder)
+            if any(runs.holds_run(f"{before}-{name}") for name in experiment.methods):
+                raise UserError(f"{folder} was stopped in its pretraining: go on by the same command with "
+                                f"{shlex.join(['--output', before, '--resume'])}")
             raise UserError(f"{folder} holds no run to resume{_resumable(experiment.name)}")
     elif resume and not folder:
         raise UserError(f"which run? Give --resume FOLDER{_resumable(experiment.name)}")
-    return folder, resume
+    # Pretraining's folders are named after it; a shell's completion ends it with a slash.
+    return os.path.normpath(folder) if folder else folder, resume
 
 
 def _stored(folder, experiment):
@@ -321,7 +329,7 @@ def _stored(folder, experiment):
         # Stretched already; `resolved` makes it anew from its first value.
         rate = restored(found.pop("learning_rate", None))
         if hasattr(rate, "stretched"):
-            found["learning_rate"] = getattr(rate, "initial", getattr(rate, "value", None))
+            found["learning_rate"] = rate(0)
         for flag in (*_FLAGS.values(), *(method.flags if method else ())):
             if flag.name in found:
                 flag.checked(found[flag.name])
@@ -343,7 +351,7 @@ def _parser(experiment, method, description):
     for flag in _FLAGS.values():
         if flag.help and experiment.offers(flag.name):
             default = script[flag.name]
-            default = getattr(default, "initial", getattr(default, "value", default))
+            default = default(0) if hasattr(default, "stretched") else default
             replace(flag, choices=choices.get(flag.name, flag.choices)).add_to(parser, default)
     group = parser.add_argument_group(f"of --method {method}")
     for flag in METHODS[method].flags:

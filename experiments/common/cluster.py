@@ -77,7 +77,10 @@ def add_flags(parser):
 def from_flags(args):
     """The :class:`Cluster` that the flags name."""
     available = len(os.sched_getaffinity(0))
-    cores, at_once = args.cores_per_run or int(os.environ.get("OMP_NUM_THREADS") or 0), args.jobs
+    threads = os.environ.get("OMP_NUM_THREADS") or "0"
+    if not threads.isdecimal():
+        raise UserError(f"OMP_NUM_THREADS={threads} is no number of threads: give one, such as 2")
+    cores, at_once = args.cores_per_run or int(threads), args.jobs
     if not at_once:
         at_once = 1 if "device=" in os.environ.get("THEANO_FLAGS", "") else max(1, available // (cores or 1))
     if not cores:

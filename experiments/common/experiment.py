@@ -75,6 +75,8 @@ def run(options, after_epoch=None):
         earlier.append(options.for_pretraining(name, folder))
     if earlier:
         _check_all([*earlier, options], dataset)
+        if not options.resume:
+            runs.require_no_run(options.folder)
     for one in earlier:
         if not runs.is_finished(one.folder):
             _train(one, dataset, start)

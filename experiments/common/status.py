@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 
 from utils import files
@@ -22,6 +23,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, name, description, **keywords):
         super().__init__(prog=f"experiments/{name}.py", description=description, allow_abbrev=False,
                          formatter_class=argparse.RawDescriptionHelpFormatter, **keywords)
+        # argparse takes -1e-3 for a flag, although -0.001 is a number to it.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 
     def error(self, message):
         self.exit(2, f"error: {message}; {self.prog} --help lists the flags\n")

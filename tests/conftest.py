@@ -3,7 +3,6 @@
 import ctypes
 import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -154,10 +153,7 @@ def trainer(compiled):
 @pytest.fixture
 def run_script(tmp_path):
     """Starts experiments/lenet_300_100.py in an empty folder: run_script(*flags, **environment) -> CompletedProcess."""
-    def start(*flags, wait=True, **environment):
-        if not wait:
-            return subprocess.Popen(scripts.command("lenet_300_100", *flags), stdout=subprocess.PIPE, text=True,
-                                    stderr=subprocess.STDOUT, cwd=tmp_path, env={**os.environ, **environment})
+    def start(*flags, **environment):
         return scripts.run("lenet_300_100", *flags, cwd=tmp_path, **environment)
     return start
 

@@ -30,12 +30,15 @@ NAME = "file.gz"
 def serve(monkeypatch):
     """serve(behaviour, packed) -> (base URL, list of the Range headers that were asked for)."""
     monkeypatch.delenv(download.MIRROR_VARIABLE, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.delenv(download.OFFLINE_VARIABLE, raising=False)
     monkeypatch.setattr(download, "LARGEST", 2 ** 20)
     with contextlib.ExitStack() as stack:
         def serve(behaviour, packed=PACKED):
             requests = []
+            if behaviour in (stalls, trickles):
+                monkeypatch.setattr(download, "STALL_SECONDS", 0.5)
 
             class Handler(BaseHTTPRequestHandler):
                 def do_GET(self):
@@ -276,7 +279,9 @@ def test_a_process_waits_for_another_and_does_what_that_left(serve, tmp_path, de
 
 
 def test_no_server_at_all(tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.delenv(download.OFFLINE_VARIABLE, raising=False)
     with pytest.raises(UserError, match="the connection failed"):
         get(tmp_path, "http://127.0.0.1:9/")
     assert listing(tmp_path) == []

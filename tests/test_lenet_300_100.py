@@ -9,7 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
-import time
+import sys
 
 import numpy as np
 import pytest
@@ -41,13 +41,29 @@ def assert_same_weights(folder, other):
     assert not kill.different_weights(folder, other)
 
 
-def wait_for(condition, process, seconds=300):
-    for _ in range(seconds * 50):
-        if condition():
-            return
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.02)
-    raise AssertionError("took too long")
+#: Starts a script that sends itself a signal when it has written a line: signal, word in the line, script, flags.
+SIGNALLED = """
+import os, runpy, sys
+number, word, script = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+sys.argv[:] = sys.argv[3:]
+sys.path[:1] = [os.path.dirname(script), os.path.dirname(os.path.dirname(script))]
+from utils.runs import Run
+log = Run.log
+
+def log_and_signal(run, text=""):
+    log(run, text)
+    if word in text:
+        os.kill(os.getpid(), number)
+Run.log = log_and_signal
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def signalled(number, word, *flags, cwd, **environment):
+    """Starts experiments/lenet_300_100.py, which sends itself the signal `number` after it has said `word`."""
+    _, *command = scripts.command("lenet_300_100", *flags)
+    return subprocess.Popen([sys.executable, "-c", SIGNALLED, str(int(number)), word, *command], cwd=cwd, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment})
 
 
 def assert_one_line(result, *texts):
@@ -126,21 +142,20 @@ def test_the_summary_is_what_the_weights_and_the_data_give(run_script, tmp_path,
 def test_killed_and_resumed_ends_with_the_same_bits(finished, run_script, tmp_path, after_epochs):
     """On another number of threads, and by two processes at once, one of which is refused (tests/kill.py has more)."""
     folder = tmp_path / "killed"
-    process = run_script(*SHORT, "--output", folder, wait=False, OMP_NUM_THREADS="1")
-    log = folder / "log.txt"
     row = f"{after_epochs}/{EPOCHS} " if after_epochs else "Compiling"
-    wait_for(lambda: log.exists() and row in log.read_text(), process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed = signalled(signal.SIGKILL, row, *SHORT, "--output", folder, cwd=tmp_path, OMP_NUM_THREADS="1")
+    output, _ = killed.communicate(timeout=600)
+    assert killed.returncode == -signal.SIGKILL, output
     assert not (folder / "summary.json").exists()
 
-    both = [run_script("--resume", folder, wait=False, OMP_NUM_THREADS="3") for _ in range(2)]
-    ended = [(process.communicate(timeout=600)[0], process.returncode) for process in both]
-    ended.sort(key=lambda pair: pair[1])
-    assert [status for _, status in ended] == [0, 1], ended
-    assert ("Resumed after epoch" in ended[0][0]) == bool(after_epochs)
-    assert ended[1][0].startswith(f"error: another process is training in {folder}: ")
-    assert len(ended[1][0].splitlines()) == 1
+    first = signalled(signal.SIGSTOP, "Compiling", "--resume", folder, cwd=tmp_path, OMP_NUM_THREADS="3")
+    os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    second = run_script("--resume", folder, OMP_NUM_THREADS="3")
+    first.send_signal(signal.SIGCONT)
+    output, _ = first.communicate(timeout=600)
+    assert first.returncode == 0, output
+    assert (f"Resumed after epoch {after_epochs} of {EPOCHS}" in output) == bool(after_epochs)
+    assert_one_line(second, f"error: another process is training in {folder}: ")
     assert_same_weights(finished[0], folder)
     columns = [[{name: value for name, value in row.items() if name != "seconds"} for row in
                 csv.DictReader((path / "history.csv").read_text().splitlines())] for path in (finished[0], folder)]
@@ -148,11 +163,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(finished, run_script, tmp_pa
 
 
 def test_ctrl_c_ends_the_epoch_saves_and_says_how_to_resume(finished, run_script, tmp_path):
-    process = run_script(*SHORT, "--output", "stopped", wait=False)
-    log = tmp_path / "stopped" / "log.txt"
-    wait_for(lambda: log.exists() and f"1/{EPOCHS} " in log.read_text(), process)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=120)[0]
+    process = signalled(signal.SIGINT, f"1/{EPOCHS} ", *SHORT, "--output", "stopped", cwd=tmp_path)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 130, output
     assert "Stopping after this epoch" in output and "--resume stopped" in output
     assert (tmp_path / "stopped" / "curves.png").exists()

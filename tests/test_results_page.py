@@ -322,6 +322,12 @@ class Page:
         self.js("[...document.querySelectorAll('label.tick')].find(one => one.textContent === arguments[0]).click()",
                 label)
 
+    def go(self, view):
+        """Shows another view; its own contents are all that is found afterwards."""
+        self.js("document.getElementById('main').append(Object.assign(document.createElement('i'), {id: 'leaving'}));"
+                "location.hash = arguments[0]", f"#/{view}")
+        self.until(lambda: not self.js("return document.getElementById('leaving')"))
+
     def open(self, name):
         self.button(name).click()
         self.until(lambda: self.heading() == name)
@@ -458,7 +464,7 @@ def test_the_threshold_is_moved(page):
     actions.w3c_actions.pointer_action.move_to_location(*handle).pointer_down().move_to_location(
         handle[0] - 20, handle[1]).move_to_location(round(handle[0] - 4 * pixels), handle[1] + 5).pointer_up()
     actions.perform()
-    page.until(lambda: re.search(r"log α < -[12]\.?", output.text), seconds=5)
+    page.until(lambda: re.search(r"log α < -[12]\.?", output.text))
     assert page.js("return arguments[0].layout.shapes[0].y0", histogram) == 0
 
 
@@ -500,7 +506,7 @@ def test_narrow_screens_and_both_grounds(page):
             page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
                                          {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
             for view in ("", f"run/results%2F{SEEDS[0]}", f"compare/results%2F{SEEDS[0]},results%2F{PICTURED}"):
-                page.js("location.hash = arguments[0]", f"#/{view}")
+                page.go(view)
                 page.until(lambda: page.js("return document.querySelectorAll('.chart .main-svg').length") >= 2)
                 assert page.js("return document.documentElement.scrollWidth") <= 390, view
                 grounds.add(page.js("return getComputedStyle(document.body).backgroundColor"))
@@ -525,15 +531,15 @@ def test_a_training_run_is_followed(browser, tmp_path):
         page = Page(browser, running.url)
         page.until(lambda: "3/200" in page.column("Epochs"))
         epochs(4)
-        page.until(lambda: "4/200" in page.column("Epochs"), seconds=5)
+        page.until(lambda: "4/200" in page.column("Epochs"))
         page.open("trains")
         epochs(5)
-        page.until(lambda: page.js("return document.querySelector('.chart').data?.[0].x.length") == 5, seconds=5)
+        page.until(lambda: page.js("return document.querySelector('.chart').data?.[0].x.length") == 5)
         assert "5 of 200" in page.text() and "training" in page.text()
         copy(SEEDS[1], tmp_path)
         epochs(200)
         (run / "summary.json").write_text(summary)
-        page.until(lambda: "finished" in page.text() and "2 runs" in page.text(), seconds=5)
+        page.until(lambda: "finished" in page.text() and "2 runs" in page.text())
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 

@@ -366,7 +366,7 @@ def test_what_is_finished_stays_what_fails_is_named_and_the_others_go_on(stand_i
     three = stand_in((1, 13, 2), 4)
     with pytest.raises(UserError, match=r"^1 of 3 runs failed, with the lines above: run-seed=13;"):
         sweep.train(three, stand_in.out, arguments())
-    assert re.search(r"^run-seed=13: failed after \d s: the loss became NaN$", capsys.readouterr().out, re.M)
+    assert re.search(r"^run-seed=13: failed after \d+ (s|min): the loss became NaN$", capsys.readouterr().out, re.M)
     assert (stand_in.total("run-seed=1"), stand_in.total("run-seed=2")) == (10, 20)
     with open(os.path.join(stand_in.out, "run-seed=1", "config.json")) as file:
         assert json.load(file)["threads"] == "1"
@@ -400,7 +400,7 @@ def test_a_client_that_is_stopped_leaves_nothing_running_and_goes_on(stand_in, n
     os.killpg(first.pid, number)
     output, _ = first.communicate(timeout=100)
     if number == signal.SIGINT:
-        assert first.returncode == 130 and "Stopped; 0 of 3 runs are finished" in output
+        assert first.returncode == 130 and re.search("Stopped; [0-2] of 3 runs are finished", output)
     time.sleep(0.5)
     before = stand_in.notes()
     time.sleep(0.5)

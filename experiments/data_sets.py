@@ -10,6 +10,8 @@ Files that are not the official ones are refused; the fingerprint is the one tha
 text are what the test text takes by how often each token occurs in the training text: a model has to do better.
 """
 
+from collections import namedtuple
+
 import _setup  # noqa: F401  must come first
 
 import numpy as np
@@ -28,18 +30,15 @@ MOST_FREQUENT = 12
 
 
 def main():
-    args = parser().parse_args()
-    kinds = {"images": (data.DATASETS, images), "texts": (data.TEXTS, text), "documents": (data.DOCUMENTS, documents)}
+    args, kinds = parse()
     if args.name is None:
-        print(tabulate([(kind, ", ".join(names)) for kind, (names, _) in kinds.items()]))
+        print(tabulate([(kind.title, ", ".join(kind.names)) for kind in KINDS]))
         return
-    found = [show for names, show in kinds.values() if args.name in names]
-    if not found:
-        raise UserError(f"there is no data set {args.name!r}; {parser().prog} without a name lists all")
-    print("\n\n".join(show(args) for show in found))
+    print("\n\n".join(kind.show(args) for kind in kinds))
 
 
-def parser():
+def parse():
+    """The flags, and the kinds of data that have the name."""
     parser = status.Parser("data_sets", __doc__)
     add = parser.add_argument
     add("name", nargs="?", metavar="NAME", help="of a data set; without it, all names")
@@ -52,7 +51,15 @@ def parser():
                                                          f"text, {texts.VOCABULARY} of documents)")
     add("--length", type=positive, default=texts.LENGTH, metavar="N",
         help=f"tokens of a document (default: {texts.LENGTH})")
-    return parser
+    args = parser.parse_args()
+    kinds = [kind for kind in KINDS if args.name in kind.names]
+    if args.name is not None and not kinds:
+        raise UserError(f"there is no data set {args.name!r}; {parser.prog} without a name lists all")
+    for flag in parser.given(args, ("variant", "tokens", "part", "vocabulary", "length")):
+        if not any(flag.removeprefix("--") in kind.flags for kind in kinds):
+            of = " and ".join(kind.title for kind in KINDS if flag.removeprefix("--") in kind.flags)
+            parser.error(f"{flag} is of {of}" + f", and {args.name} is none" * bool(args.name))
+    return args, kinds
 
 
 def images(args):
@@ -96,6 +103,13 @@ def documents(args):
                       _table(rows, ("", "Documents", "Of each class", "Tokens, median", "Unknown %")),
                       _most_frequent(found.vocabulary, counts), f"fingerprint {found.fingerprint}", "",
                       f"class {found.train.targets[0]}: {example[:SHOWN].rstrip()}"])
+
+
+#: title; names : of its data sets; show(args) : what there is to say of one; flags : that it has.
+Kind = namedtuple("Kind", "title names show flags")
+KINDS = (Kind("images", data.DATASETS, images, {"variant"}),
+         Kind("texts", data.TEXTS, text, {"tokens", "part", "vocabulary"}),
+         Kind("documents", data.DOCUMENTS, documents, {"vocabulary", "length"}))
 
 
 def _table(rows, headers):

@@ -7,6 +7,7 @@ Exits with status 0 if experiments can be run on that device.
 """
 
 import argparse
+import contextlib
 import ctypes
 import importlib.metadata
 import os
@@ -47,15 +48,33 @@ def check_basics(flags):
     version = sys.version.split()[0]
     yield Check(sys.version_info[:2] == (3, 11), "Python", f"{version} at {sys.executable}"
                 + ("" if sys.version_info[:2] == (3, 11) else "; 3.11 is needed"))
-    for name in ("Theano", "Lasagne", "numpy"):
-        try:
-            yield Check(True, name, importlib.metadata.version(name))
-        except importlib.metadata.PackageNotFoundError:
-            yield Check(False, name, "not installed: python -m pip install -r requirements.txt")
+    yield from _check_packages()
     headers = sysconfig.get_path("include")
     found = os.path.exists(os.path.join(headers, "Python.h"))
     yield Check(found, "Python's headers", headers if found else "apt install python3.11-dev")
     yield from _check_compiler(_compiler(flags))
+
+
+def _check_packages():
+    """What Theano, Lasagne and numpy are, and what else of requirements.txt is missing or not as it was tested."""
+    with open(os.path.join(_ROOT, "requirements.txt"), encoding="utf-8") as file:
+        tested = dict(line.split("==") for line in file.read().split() if "==" in line)
+    found = {}
+    for name in tested:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    install = "python -m pip install -r requirements.txt"
+    for name in ("Theano", "Lasagne", "numpy"):
+        yield Check(name in found, name, found.get(name, f"not installed: {install}"))
+    missing = [name for name in tested if name not in found]
+    others = [f"{name} {found[name]}, not {version}" for name, version in tested.items()
+              if found.get(name, version) != version]
+    if missing:
+        yield Check(False, "other packages", f"not installed: {', '.join(missing)}: {install}")
+    elif others:
+        yield Check(None, "other packages", f"not those that were tested: {'; '.join(others)}")
+    else:
+        yield Check(True, "other packages", f"{len(tested)}, as they were tested")
 
 
 def _compiler(flags):
@@ -80,6 +99,8 @@ def _build_and_run(compiler, source, *flags):
         try:
             compiled = _run([*shlex.split(compiler), "-x", "c++", "-", *flags, "-o", program], input=source)
             result = compiled if compiled.returncode else _run([program])
+        except PermissionError as error:
+            return False, f"{error}: if programs cannot run there, name another folder with TMPDIR"
         except OSError as error:
             return False, str(error)
     return result.returncode == 0, _one_line(result.stderr or result.stdout)

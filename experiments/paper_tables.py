@@ -28,7 +28,7 @@ ACCURACY_HEADERS = ("Network", "Method", "Data set", "Epochs", "Runs", "Train ac
 
 
 def main():
-    args = parser().parse_args()
+    args = parse()
     folder = args.results or (reproduction.QUICK_FOLDER if args.quick else "results")
     chosen = [name for name in TABLES if name in args.table]
     if args.run:
@@ -49,7 +49,7 @@ def main():
               file=sys.stderr)
 
 
-def parser():
+def parse():
     parser = status.Parser("paper_tables", __doc__)
     add = parser.add_argument
     add("--table", nargs="+", choices=tuple(TABLES), default=tuple(TABLES), metavar="NAME",
@@ -62,7 +62,11 @@ def parser():
     cluster.add_flags(parser)
     add("--data-dir", metavar="FOLDER", help="where data sets lie and are downloaded to")
     add("--variant", metavar="TEXT", help="what to call CIFAR's files if they are not the official ones")
-    return parser
+    args = parser.parse_args()
+    of_training = parser.given(args, set(vars(args)) - {"table", "format", "results", "run", "quick"})
+    if of_training and not args.run:
+        parser.error(f"{min(of_training)} is of --run: give that too")
+    return args
 
 
 def titled(title, format):

@@ -13,16 +13,11 @@ import os
 import _setup  # noqa: F401  must come first
 
 from experiments.common import status
-from utils.errors import UserError
 from utils.page import document, server
 
 
 def main():
-    args = parser().parse_args()
-    if args.serve and args.output:
-        raise UserError("--output is where the page is written, --serve writes none: give one of them")
-    if not args.serve and (args.host, args.port) != ("127.0.0.1", 8765):
-        raise UserError("--host and --port are of --serve: give that too")
+    args = parse()
     runs = document.Runs(args.folders)
     skipped = f", {len(runs.broken)} skipped" if runs.broken else ""
     if args.serve:
@@ -34,7 +29,7 @@ def main():
     print(f"{output}: {len(runs.records)} runs{skipped}, {os.path.getsize(output) / 1e6:.1f} MB")
 
 
-def parser():
+def parse():
     parser = status.Parser("results_page", __doc__)
     add = parser.add_argument
     add("folders", nargs="*", default=["results"], metavar="FOLDER", help="where the runs are (default: results)")
@@ -44,7 +39,12 @@ def parser():
         help="where to serve; another address than the default one shows the runs to all who reach it (default: "
              "127.0.0.1)")
     add("--port", type=port, default=8765, metavar="N", help="0 takes a free one (default: 8765)")
-    return parser
+    args = parser.parse_args()
+    if args.serve and args.output:
+        parser.error("--output is where the page is written, --serve writes none: give one of them")
+    if not args.serve and parser.given(args, ("host", "port")):
+        parser.error("--host and --port are of --serve: give that too")
+    return args
 
 
 def port(text):

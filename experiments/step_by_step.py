@@ -33,7 +33,7 @@ from lasagne.nonlinearities import rectify, softmax
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 import data
-from data import archives, download, mnist
+from experiments.common import status
 
 PICTURES = os.path.join("results", "step_by_step")
 IN_NOTEBOOK = "ipykernel" in sys.modules
@@ -50,6 +50,7 @@ def show(name):
 
 
 if not IN_NOTEBOOK:
+    status.Parser("step_by_step", f"Sparse variational dropout, step by step; pictures go to {PICTURES}.").parse_args()
     plt.switch_backend("agg")
 
 # %% [markdown]
@@ -59,7 +60,7 @@ if not IN_NOTEBOOK:
 # of MNIST's.
 
 # %%
-digits = download.find(mnist.MNIST, unpack=archives.gunzip) is None
+digits = data.download.find(data.mnist.MNIST, unpack=data.archives.gunzip) is None
 dataset = data.load("digits" if digits else "mnist")
 N = len(dataset.train)
 print(f"{dataset.name}: {N:,} images to train on, {len(dataset.test):,} to test on")

@@ -10,13 +10,18 @@ import pytest
 import scripts
 
 ROOT = scripts.ROOT
+sys.path.insert(0, ROOT)
+sys.path.append(os.path.join(ROOT, "experiments"))
+
+from utils import theano_setup  # noqa: E402
+
+cache = theano_setup.user_flags().get("base_compiledir", "~/.theano")
+os.environ["SHARED_COMPILATION"] = os.path.join(cache, "tests-shared")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each of several processes has its core, and its own cache: while one compiles, Theano has others wait.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ["THEANO_FLAGS"] = (f"base_compiledir=~/.theano/tests-{os.environ['PYTEST_XDIST_WORKER']},"
-                                  + os.environ.get("THEANO_FLAGS", ""))
-sys.path.insert(0, ROOT)
-sys.path.append(os.path.join(ROOT, "experiments"))
+    os.environ["THEANO_FLAGS"] = (f"{os.environ.get('THEANO_FLAGS', '')},base_compiledir="
+                                  + os.path.join(cache, f"tests-{os.environ['PYTEST_XDIST_WORKER']}"))
 
 import nets  # noqa: E402,F401
 import shared_compilation  # noqa: E402,F401

@@ -14,7 +14,7 @@ from theano.gof import cmodule
 
 from nets.kernels.base import STANDARD
 
-FOLDER = os.path.expanduser("~/.theano/tests-shared")
+FOLDER = os.path.expanduser(os.environ["SHARED_COMPILATION"])
 _compile = cmodule.GCC_compiler.compile_str
 
 

@@ -352,23 +352,27 @@ def test_values_that_do_not_fit_the_network_are_refused_before_anything_is_writt
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("method, flag, value", [("sws", "--zero-share", "0"), ("sws", "--zero-share", "1"),
-                                                 ("l0", "--drop-rate", "0")])
-def test_shares_without_a_logarithm_are_refused(method, flag, value, capsys):
+@pytest.mark.parametrize("method, flag, value, why", [
+    ("sws", "--zero-share", "0", "is no fraction: 0 < X < 1"),
+    ("sws", "--zero-share", "1", "is no fraction: 0 < X < 1"),
+    ("l0", "--drop-rate", "0", "is no fraction: 0 < X < 1"),
+    ("l0", "--l0-weight", "-0.5", "is negative or infinite"),
+    ("dense", "--l2", "-1e-3", "is negative or infinite")])
+def test_values_without_a_meaning_are_refused(method, flag, value, why, capsys):
     with pytest.raises(SystemExit):
         cli.parse(experiment(*METHODS), "", ["--method", method, flag, value])
-    assert f"argument {flag}: {value} is no fraction: 0 < X < 1" in capsys.readouterr().err
+    assert f"argument {flag}: {float(value):g} {why}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 3, 7])
+@pytest.mark.parametrize("steps, epochs", [(7, 1), (7, 2), (7, 3), (7, 7), (3, 1), (1, 2)])
 @pytest.mark.parametrize("name", ["magnitude", "pruning"])
-def test_however_few_the_epochs_the_sparsity_is_reached(name, epochs):
+def test_however_few_the_epochs_the_sparsity_is_reached(name, steps, epochs):
     schedule = LinearWarmUp(0.3 * epochs, 0.72 * epochs)
     method = methods.make(name, sparsity=[90.0], **{"ramp" if name == "magnitude" else "retraining": schedule})
     net = method.dense_layer(InputLayer((None, 50)), 40, nonlinearity=softmax, name="dense1")
-    for number in range(epochs * 7):
-        step = Step(number, number // 7, 7, epochs, 1)
-        if number % 7 == 0:
+    for number in range(epochs * steps):
+        step = Step(number, number // steps, steps, epochs, 1)
+        if number % steps == 0:
             method.begin_epoch(net, step)
         if method.before_step:
             method.before_step(net, step)

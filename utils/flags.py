@@ -7,8 +7,8 @@ from typing import Any
 
 from utils.errors import UserError
 
-__all__ = ["Flag", "positive", "seed", "size", "rate", "share", "fraction", "percent", "number", "typed",
-           "spelled", "per_layer"]
+__all__ = ["Flag", "positive", "seed", "size", "weight", "rate", "share", "fraction", "percent", "number",
+           "typed", "spelled", "per_layer"]
 
 
 def positive(text):
@@ -30,6 +30,11 @@ def seed(text):
 def size(text):
     """A finite float above 0."""
     return _float(text, lambda value: 0 < value < math.inf, "is not positive")
+
+
+def weight(text):
+    """A finite float from 0 on."""
+    return _float(text, lambda value: 0 <= value < math.inf, "is negative or infinite")
 
 
 def rate(text):

@@ -57,7 +57,7 @@ COMMON = {
              flags.size),
         Flag("best_epoch", False, "whether the result is the network after the epoch with the least loss on validation "
                                   "data, rather than after the last one", bool),
-        Flag("l2", 0.0, "the weight of the sum of squared weights, added to the mean of -log p", flags.number),
+        Flag("l2", 0.0, "the weight of the sum of squared weights, added to the mean of -log p", flags.weight),
         Flag("plain_graph", False, "whether to do without this project's own C++ code, or kernels on a GPU, which are "
                                    "faster and draw other noise from the same seed", bool, in_tables=False),
         Flag("teacher", None, "learn the predictions of a finished run on the same images, too, of whatever network "

@@ -77,7 +77,8 @@ def add_flags(parser):
 def from_flags(args):
     """The :class:`Cluster` that the flags name."""
     available = len(os.sched_getaffinity(0))
-    threads = os.environ.get("OMP_NUM_THREADS") or "0"
+    # Of a list, the first number is that of the outermost level.
+    threads = (os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0].strip()
     if not threads.isdecimal():
         raise UserError(f"OMP_NUM_THREADS={threads} is no number of threads: give one, such as 2")
     cores, at_once = args.cores_per_run or int(threads), args.jobs

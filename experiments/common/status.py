@@ -26,6 +26,10 @@ class Parser(argparse.ArgumentParser):
         # argparse takes -1e-3 for a flag, although -0.001 is a number to it.
         self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
 
+    def given(self, args, names):
+        """The flags of those names whose values in `args` are not the defaults, as a user types them."""
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) != self.get_default(name)]
+
     def error(self, message):
         self.exit(2, f"error: {message}; {self.prog} --help lists the flags\n")
 

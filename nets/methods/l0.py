@@ -11,7 +11,7 @@ from nets.methods.base import Column, Method, Term
 from nets.schedules import Constant as ConstantSchedule
 from nets.schedules import LinearWarmUp
 from utils.errors import UserError
-from utils.flags import Flag, fraction, number
+from utils.flags import Flag, fraction, weight
 
 __all__ = ["L0"]
 
@@ -41,13 +41,13 @@ class L0(Method):
     flags = (
         Flag("gates", "groups", "what has a gate: inputs of dense layers and filters of convolutions, or each weight",
              choices=GATES),
-        Flag("l0_weight", [0.1], "the price of a weight in nats, one number for all layers or one each", number,
+        Flag("l0_weight", [0.1], "the price of a weight in nats, one number for all layers or one each", weight,
              nargs="+"),
         Flag("drop_rate", [0.5], "where the drop rates of the gates start, one number or two: the first layer's, the "
                                  "others'", fraction, nargs="+"),
         # The standard deviation of log alpha at the start.
         Flag("spread", 0.01),
-        Flag("decay", 5e-4, "the weight of half the sum of squared weights behind gates of groups, in nats", number),
+        Flag("decay", 5e-4, "the weight of half the sum of squared weights behind gates of groups, in nats", weight),
         # The price's, with gates of weights.
         Flag("ramp", LinearWarmUp(5, 20)),
         # Of log alpha, with gates of groups, after each step.

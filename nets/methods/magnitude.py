@@ -25,6 +25,8 @@ class Magnitude(Masking):
     def before_step(self, net, step):
         every = max(1, step.steps_per_epoch // self.refreshes)
         ramp, before = (self.ramp(number / step.steps_per_epoch) for number in (step.step, step.step - 1))
+        if step.step + 1 == step.epochs * step.steps_per_epoch:
+            ramp = 1        # the ramp of a short training may end within its last step
         # Nothing to prune yet, or all of it done, or not now; the ramp's end is always a refresh.
         if ramp == 0 or before == 1 or ramp < 1 and step.step % every:
             return

@@ -44,7 +44,7 @@ def sample(mean, variance, noise, b, epsilon, nonlinearity=identity):
 
     References
     ----------
-    Kingma, Salimans, Welling (2015), Variational dropout and the local sample trick.
+    Kingma, Salimans, Welling (2015), Variational dropout and the local reparameterization trick.
     """
     if b is None:
         b = T.zeros((mean.shape[1],), mean.dtype)

@@ -41,7 +41,7 @@ class Text:
     name : str
         as it stands in tables, with what was done to it: "bible (a tenth)"
     train, valid, test : numpy array
-        (tokens,), int32: ids in reading order
+        (tokens,), int32: ids in reading order; an experiment puts examples made of them in their places
     vocabulary : tuple of str
         id -> token, by falling count in the training text, then by code point; `UNKNOWN` comes last where a token of
         any of the three has no id and the text has no `UNKNOWN` of its own
@@ -56,6 +56,11 @@ class Text:
     test: np.ndarray
     vocabulary: tuple
     fingerprint: str
+
+    @property
+    def num_classes(self):
+        """How many tokens have an id: the next one is one of them."""
+        return len(self.vocabulary)
 
     @classmethod
     def of(cls, raw, words, tokens="characters", vocabulary=None, part=None, id="", name=""):

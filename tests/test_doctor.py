@@ -39,11 +39,6 @@ def test_settings_that_cannot_be_read():
     assert status == 1 and not report
 
 
-def test_help_answers():
-    status, report = run_doctor("--help")
-    assert status == 0 and "THEANO_FLAGS=device=cuda" in report
-
-
 def checks(function, flags):
     return {check.part: check for check in function(flags)}
 

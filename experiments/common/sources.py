@@ -1,28 +1,12 @@
 """What experiments are trained on: images, texts and documents, each with the flags and the task that go with it."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import data
-from data.dataset import Split
 from data.sequences import pieces, streams
 from nets.tasks import Classification, NextToken
 
-__all__ = ["SOURCES", "TextExamples"]
-
-
-@dataclass(frozen=True)
-class TextExamples:
-    """A text as examples; attributes as of :class:`data.texts.Text`, but for the splits, and `num_classes`, its tokens'
-    number."""
-
-    id: str
-    name: str
-    train: Split
-    valid: Split
-    test: Split
-    vocabulary: tuple
-    num_classes: int
-    fingerprint: str
+__all__ = ["SOURCES"]
 
 
 class Images:
@@ -54,9 +38,8 @@ class _Texts(Images):
 
     def load(self, values, data_dir):
         text = data.load_text(values["dataset"], data_dir, self.tokens, values["vocabulary"], values["part"])
-        splits = {name: self.examples_of(getattr(text, name), values) for name in ("train", "valid", "test")}
-        return TextExamples(text.id, text.name, vocabulary=text.vocabulary, num_classes=len(text.vocabulary),
-                            fingerprint=text.fingerprint, **splits)
+        return replace(text, **{name: self.examples_of(getattr(text, name), values)
+                                for name in ("train", "valid", "test")})
 
     def network(self, dataset, values):
         return {"units": values["units"]}

@@ -147,6 +147,7 @@ def test_prices_and_decay_make_the_objectives_term(evaluate):
 
 
 def test_gates_start_by_drop_rates_and_stay_where_they_can_come_back():
+    lasagne.random.set_rng(np.random.RandomState(1))
     method = methods.make("l0", drop_rate=[0.2, 0.5])
     first = method.dense_layer(InputLayer((None, 500)), 400, lasagne.nonlinearities.rectify, "one")
     second = method.dense_layer(first, 2, lasagne.nonlinearities.softmax, "two")

@@ -1,3 +1,4 @@
+import json
 import os
 import shlex
 import signal
@@ -19,7 +20,7 @@ from nets.tasks import Evaluation
 from nets.training import loop
 from nets.training.loop import best_epoch, fit
 from nets.training.trainer import Trainer
-from utils import files, runs, tables
+from utils import files, results, runs, tables
 from utils.compression import LayerSparsity
 from utils.errors import UserError
 from utils.interruption import Interruption
@@ -184,6 +185,42 @@ def test_a_state_of_another_network_is_refused(trainer):
         with pytest.raises(UserError, match="checkpoint.npz is of another network: it has param/dense"):
             trainer.set_state(broken, "checkpoint.npz")
     np.testing.assert_array_equal(trainer.state()["param/dense1.W"], state["param/dense1.W"])
+
+
+def changed(folder, change):
+    """The checkpoint in a folder with its arrays and its history changed; its bytes."""
+    path = folder / "checkpoint.npz"
+    arrays = files.read_arrays(path)
+    meta = json.loads(str(arrays.pop("meta")))
+    change(arrays, meta["history"])
+    files.write_arrays(path, {**arrays, "meta": np.array(json.dumps(meta))})
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("change", [lambda row: row.pop("kl"), lambda row: row.update(other=1.0)])
+def test_a_history_of_other_columns_is_not_gone_on_with(trainer, digits, tmp_path, change):
+    with open_run(tmp_path) as run:
+        train(trainer, digits, run, epochs=1)
+    before = changed(tmp_path, lambda arrays, history: change(history[0]))
+    with open_run(tmp_path, resume=True) as run, pytest.raises(UserError, match="other columns.* commit that began it"):
+        train(trainer, digits, run)
+    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+    assert [row["epoch"] for row in results.history(str(tmp_path))] == [1]
+
+
+@pytest.mark.parametrize("change", [lambda arrays: arrays.pop("best/dense2.W"),
+                                    lambda arrays: arrays.update({"best/dense4.W": np.zeros(3, "float32")}),
+                                    lambda arrays: arrays.update({"best/dense2.W": np.zeros(3, "float32")}),
+                                    lambda arrays: [arrays.pop(name) for name in list(arrays) if "best/" in name]])
+def test_best_weights_of_another_network_are_refused_before_the_first_epoch(trainer, digits, tmp_path, change):
+    dataset = SimpleNamespace(train=digits.train, valid=digits.test, test=digits.test)
+    with open_run(tmp_path) as run:
+        train(trainer, dataset, run, epochs=1, keep_best=True)
+    changed(tmp_path, lambda arrays, history: change(arrays))
+    told = []
+    with open_run(tmp_path, resume=True) as run, pytest.raises(UserError, match="another network: it has best/dense"):
+        train(trainer, dataset, run, keep_best=True, after_epoch=told.append)
+    assert not told
 
 
 def test_a_folder_takes_one_run_at_a_time(tmp_path):

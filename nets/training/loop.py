@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nets.methods.base import Column, Step
+from nets.training import state
 from utils import compression, tables
 from utils.errors import UserError
 from utils.interruption import Interruption
@@ -59,6 +60,10 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, seed, gener
     if run.checkpoint:
         arrays, start, history, generator.bit_generator.state = run.checkpoint
         best = {name: arrays.pop(name) for name in list(arrays) if name.startswith(BEST)}
+        if best or keep_best:
+            # Now, not when all epochs are done.
+            state.require_same({BEST + name: array for name, array in trainer.weights().items()}, best,
+                               run.path("checkpoint.npz"))
         trainer.set_state(arrays, run.path("checkpoint.npz"))
         run.write_history(history)
         run.log(f"Resumed after epoch {start} of {epochs}.")
@@ -85,6 +90,10 @@ def fit(trainer, dataset, run, *, epochs, batch_size, learning_rate, seed, gener
             _require_finite(train.nll + sum(terms), arrays, epoch, run)
             row = _row(trainer, dataset, epoch, rates, train, terms)
             row["seconds"] = round(time.perf_counter() - began, 2)
+            if history and row.keys() != history[0].keys():
+                raise UserError(f"{run.path('checkpoint.npz')} has other columns in its history than this version's: "
+                                f"go on with it at the commit {run.config.get('git_commit') or 'that began it'}, or "
+                                "start a new run without --resume")
             history.append(row)
             if keep_best and best_epoch(history) == epoch + 1:
                 best = {BEST + name: array for name, array in trainer.weights().items()}

@@ -7,7 +7,7 @@ from; `method/<name>`, a method's own.
 from nets.params import named_params
 from utils.errors import UserError
 
-__all__ = ["named_state", "get_values", "set_values"]
+__all__ = ["named_state", "get_values", "set_values", "require_same"]
 
 
 def named_state(net, method, function, updates, leave_out=()):
@@ -57,14 +57,18 @@ def set_values(named, arrays, where):
     UserError
         if names, shapes or types differ. Nothing is set then.
     """
-    expected = {name: _kind(variable.get_value(borrow=True)) for name, variable in named.items()}
-    found = {name: _kind(array) for name, array in arrays.items()}
+    require_same({name: variable.get_value(borrow=True) for name, variable in named.items()}, arrays, where)
+    for name, variable in named.items():
+        variable.set_value(arrays[name])
+
+
+def require_same(expected, arrays, where):
+    """`UserError` if arrays' names, shapes or types are not the expected ones'; `where` as above."""
+    expected, found = ({name: _kind(array) for name, array in own.items()} for own in (expected, arrays))
     for name in {**expected, **found}:
         if expected.get(name) != found.get(name):
             raise UserError(f"{where} is of another network: it has {name} as {found.get(name, 'nothing')}, this "
                             f"network as {expected.get(name, 'nothing')}")
-    for name, variable in named.items():
-        variable.set_value(arrays[name])
 
 
 def _kind(array):

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from utils import files
+from utils import files, results
 from utils.errors import UserError
 
 
@@ -112,6 +112,27 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     assert files.read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["x.json"]
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path, make):
+    path = tmp_path / "x.json"
+    make(path)
+    before = os.lstat(path)
+    with pytest.raises(UserError, match="x.json is no regular file"):
+        files.write_json(path, {"a": 1})
+    assert os.lstat(path) == before and os.listdir(tmp_path) == ["x.json"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_its_target_is_written(tmp_path, there):
+    (tmp_path / "to").mkdir()
+    if there:
+        files.write_json(tmp_path / "to" / "y.json", {"a": 1})
+    os.symlink(os.path.join("to", "y.json"), tmp_path / "x.json")
+    files.write_json(tmp_path / "x.json", {"a": 2})
+    assert os.path.islink(tmp_path / "x.json") and files.read_json(tmp_path / "to" / "y.json") == {"a": 2}
+    assert sorted(os.listdir(tmp_path)) == ["to", "x.json"] and os.listdir(tmp_path / "to") == ["y.json"]
+
+
 def test_a_writer_waits_for_another_one_of_the_same_file(tmp_path):
     path = tmp_path / "x.json"
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -156,3 +177,19 @@ def test_damaged_json_is_named(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match="x.json"):
         files.read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("read, name", [(files.read_json, "x.json"), (files.read_arrays, "x.npz"),
+                                        (lambda path: results.history(os.path.dirname(path)), "history.csv")])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EISDIR])
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch, read, name, number):
+    path = tmp_path / name
+    if number == errno.EISDIR:
+        path.mkdir()
+    else:
+        def refuse(*arguments):
+            raise OSError(number, os.strerror(number))
+        monkeypatch.setattr(files, "open", refuse, raising=False)
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(error.value) == f"cannot read {path}: {os.strerror(number)}"

@@ -20,7 +20,7 @@ except ImportError:     # Windows, where compressed networks are read, too
     fcntl = None
 
 __all__ = ["FULL", "atomic_write", "locked", "write_json", "write_arrays", "read_text", "read_json", "read_arrays",
-           "writing"]
+           "refuse_unreadable", "writing"]
 
 #: The operating system's numbers for a full disk.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -54,19 +54,24 @@ def writing(path):
 def atomic_write(path):
     """Opens a binary file that takes the place of `path` when the block ends well; otherwise `path` stays as it was.
 
+    A symbolic link stays, and what it leads to is replaced.
+
     Raises
     ------
     UserError
-        if the file system refuses.
+        if the file system refuses, or there is a folder, device or pipe.
     """
-    part = f"{path}.part"
+    target = os.path.realpath(path)
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise UserError(f"{path} is no regular file, which alone is replaced: name another one")
+    part = f"{target}.part"
     with writing(path), locked(part) as file:
         try:
             file.truncate()
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.replace(part, path)
+            os.replace(part, target)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(part)
@@ -110,6 +115,13 @@ def read_text(path):
     return content.decode()
 
 
+def refuse_unreadable(path, error):
+    """`UserError` if `error` is of a file that is there, and that the operating system does not read."""
+    # EINVAL is of places before a file's start, which a damaged archive names.
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EINVAL):
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+
+
 def read_json(path):
     """Reads a JSON object; raises UserError where that cannot be."""
     try:
@@ -121,6 +133,7 @@ def read_json(path):
         json.dumps(value, ensure_ascii=False).encode()
         return value
     except (OSError, ValueError, RecursionError) as error:
+        refuse_unreadable(path, error)
         raise UserError(f"{path} is missing or damaged ({error}); restore it from a copy or delete it") from None
 
 
@@ -173,6 +186,7 @@ def read_arrays(path):
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except _DAMAGES as error:
+        refuse_unreadable(path, error)
         raise UserError(f"{path} is truncated, damaged or not ours ({error}); restore it from a copy or delete "
                         "it") from None
 

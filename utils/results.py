@@ -241,6 +241,7 @@ def history(folder):
         lines = csv.DictReader(files.read_text(path).splitlines())
         rows = [{name: float(value) for name, value in row.items()} for row in lines]
     except (OSError, ValueError, TypeError, csv.Error) as error:
+        files.refuse_unreadable(path, error)
         raise UserError(f"cannot read {path} ({error}): restore it, or remove the run's folder") from None
     return schemas.check_history(rows, path)
 

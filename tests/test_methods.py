@@ -287,6 +287,14 @@ def test_what_is_no_method_is_refused():
         cli.parse(experiment("dense"), "", ["--pretrain", "sparse-vd"])
 
 
+@pytest.mark.parametrize("flags", [["--variant", "caf\udce9"], ["--caf\udce9"]])
+def test_what_is_not_utf_8_is_refused(flags, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.parse(experiment("dense"), "", flags)
+    line, = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and "caf\\udce9' is not UTF-8" in line
+
+
 def test_weights_of_the_other_parameterization_are_converted(tmp_path):
     lasagne.random.set_rng(np.random.RandomState(1))
     nets = {kind: network(methods.make("sparse-vd", parameterization=kind, log_sigma2=-4.0))

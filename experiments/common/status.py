@@ -30,6 +30,13 @@ class Parser(argparse.ArgumentParser):
         """The flags of those names whose values in `args` are not the defaults, as a user types them."""
         return [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) != self.get_default(name)]
 
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, which takes bytes that are no UTF-8 for characters that no file or terminal takes."""
+        for word in sys.argv[1:] if args is None else args:
+            if any("\ud800" <= sign <= "\udfff" for sign in word):
+                self.error(f"{word!a} is not UTF-8")
+        return super().parse_known_args(args, namespace)
+
     def error(self, message):
         self.exit(2, f"error: {message}; {self.prog} --help lists the flags\n")
 

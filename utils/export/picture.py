@@ -13,6 +13,8 @@ __all__ = ["read_picture"]
 #: Larger pictures are refused before their pixels are taken from memory.
 _MOST_PIXELS = 2 ** 26
 _MOST_BYTES = 2 ** 28
+#: Not all that Pillow reads: EPS starts Ghostscript.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
 
 def read_picture(path, input_shape):
@@ -37,7 +39,7 @@ def read_picture(path, input_shape):
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise UserError(f"{path} has more than {_MOST_BYTES:,} bytes: make it smaller")
-        with Image.open(io.BytesIO(content)) as picture:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
             if picture.width * picture.height > _MOST_PIXELS:
                 raise UserError(f"{path} has {picture.width}x{picture.height} pixels: make it smaller")
             with contextlib.suppress(Exception):    # where what it says of itself is damaged, the picture may be whole
@@ -53,7 +55,8 @@ def read_picture(path, input_shape):
     except UserError:
         raise
     except Exception as error:  # a damaged picture can raise anything
-        raise UserError(f"{path} is no picture that can be read ({type(error).__name__}: {error})") from None
+        raise UserError(f"{path} is no picture that can be read ({type(error).__name__}: {error}): save it "
+                        f"as one of {', '.join(_FORMATS)}") from None
     if (picture.height, picture.width) == (rows, columns):
         return np.asarray(picture).reshape(rows, columns, channels).transpose(2, 0, 1)
     if channels != 1:

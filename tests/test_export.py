@@ -19,6 +19,7 @@ from utils.errors import UserError
 from utils.export import ExportedNetwork, c_file, compact, container, torch_state
 from utils.export.c_file import c_source
 from utils.export.coding import VALUES
+from utils.export.network import check
 from utils.export.onnx import onnx_model
 from utils.export.picture import read_picture
 
@@ -335,6 +336,28 @@ def test_files_that_ask_for_too_much_are_refused(packages, monkeypatch):
         assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("change, text", [
+    (lambda found: found["layers"][0].update(name="\x1b[31m") or found, "a name cannot be printed"),
+    (lambda found: found.update(classes=["\x1b]0;" + "x" * n for n in range(found["layers"][-1]["shape"][0])]) or found,
+     "a class has a name that cannot be printed")])
+def test_names_that_a_terminal_would_obey_are_refused(packages, monkeypatch, change, text):
+    with pytest.raises(UserError, match=text):
+        container.loads(forged(change, monkeypatch))
+
+
+@pytest.mark.parametrize("size, pad, stride", [([3, 3], [4, 0], [1, 1]), ([1, 1], [0, 2 ** 20], [1, 1]),
+                                               ([2 ** 12] * 2, [2 ** 12] * 2, [2 ** 14] * 2)])
+def test_padding_is_bounded(size, pad, stride):
+    def checked(pad):
+        lengths = [(9 + 2 * zeros - across) // step + 1 for zeros, across, step in zip(pad, size, stride)]
+        check([{"kind": "input", "name": "input", "shape": [1, 9, 9]}, {
+            "kind": "conv", "name": "conv", "size": size, "pad": pad, "stride": stride, "shape": [1, *lengths]}],
+            {"conv.W": (1, 1, *size)})
+    with pytest.raises(UserError, match="conv pads too much"):
+        checked(pad)
+    checked(size if size[0] < 9 else [size[0] // 2] * 2)
+
+
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "constriction", None)
     monkeypatch.setitem(sys.modules, "onnx", None)
@@ -557,6 +580,16 @@ def test_pictures_that_show_nothing_are_refused(tmp_path):
     for name, text in (("empty.png", "shows nothing"), ("text.png", "no picture"), ("nowhere.png", "does not exist")):
         with pytest.raises(UserError, match=text):
             read_picture(str(tmp_path / name), (1, 28, 28))
+
+
+def test_postscript_is_refused_and_starts_nothing(tmp_path, monkeypatch):
+    started = []
+    Image.init()
+    monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **keywords: started.append(arguments))
+    (tmp_path / "x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\n%%EndComments\nshowpage\n")
+    with pytest.raises(UserError, match="save it as one of PNG, JPEG"):
+        read_picture(str(tmp_path / "x.eps"), (1, 28, 28))
+    assert not started
 
 
 def test_a_picture_for_a_network_that_takes_none_is_refused(tmp_path):

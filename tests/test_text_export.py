@@ -231,8 +231,9 @@ def test_a_file_holds_the_network(packages, tmp_path, task, values):  # noqa: F8
 
 def test_files_that_ask_for_too_much_or_nothing_known_are_refused(packages, monkeypatch):  # noqa: F811
     network, dumps = compact_text(sparse("documents", 1)), json.dumps
-    for change in ({"task": "poems"}, {"pattern": "(a+)+$"}, {"hard": 1}, {"length": 2 ** 40}, {"length": "9"},
-                   {"classes": ["a"]}, {"classes": [1, 2, 3]}, {"values": "3"}, {"units": {"words": 9}},
+    for change in ({"task": "poems"}, {"pattern": "(a+)+$"}, {"hard": 1}, {"length": 2 ** 16 + 1}, {"length": "9"},
+                   {"classes": ["a"]}, {"classes": ["a", "b", "\x1b[31m"]},
+                   {"classes": [1, 2, 3]}, {"values": "3"}, {"units": {"words": 9}},
                    {"units": {**network.units, "words": 2 ** 30}}, {"units": {**network.units, "neurons": 2 ** 20}},
                    {"units": {**network.units, "neurons": -1}}, {"units": {**network.units, "dimensions": 0}},
                    {"units": {**network.units, "words": network.units["words"] - 1}}):

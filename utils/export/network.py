@@ -58,6 +58,8 @@ class ExportedNetwork:
             self.classes = [str(number) for number in range(outputs[0])]
         if len(outputs) != 1 or len(self.classes) != outputs[0]:
             raise UserError(f"a network with outputs of shape {outputs} does not have {len(self.classes)} classes")
+        if not all(map(str.isprintable, self.classes)):
+            raise UserError("a class has a name that cannot be printed")
         for name, array in {**self.arrays, **(self.preprocessing or {})}.items():
             if not np.isfinite(array).all():
                 raise UserError(f"{name} holds NaN or infinite numbers")
@@ -218,6 +220,8 @@ def check(layers, shapes):
         names = [layer["name"] for layer in layers]
         if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
             raise ValueError("names are not unique")
+        if not all(map(str.isprintable, names)):
+            raise ValueError("a name cannot be printed")
         left = dict(shapes)
         if sum(map(math.prod, left.values())) > LARGEST:
             raise ValueError("their arrays are too large")
@@ -266,8 +270,10 @@ def output_shape(layer, before, left):
         size, stride, pad = (_lengths(layer.get(key, default), 2, 2, least) for key, default, least in
                              (("size", None, 1), ("stride", None if kind == "max_pool" else [1, 1], 1),
                                  ("pad", [0, 0], 0)))
-        lengths = [(length + 2 * zeros - across) // step + 1
-                   for length, zeros, across, step in zip(before[1:], pad, size, stride)]
+        padded = [length + 2 * zeros for length, zeros in zip(before[1:], pad)]
+        if any(zeros > across for zeros, across in zip(pad, size)) or math.prod((before[0], *padded)) > LARGEST:
+            raise ValueError(f"{name} pads too much")
+        lengths = [(length - across) // step + 1 for length, across, step in zip(padded, size, stride)]
         if kind == "max_pool":
             if any(pad):
                 raise ValueError(f"{name} pads")

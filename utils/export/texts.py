@@ -21,6 +21,8 @@ TASKS = ("characters", "words", "documents")
 PATTERNS = (r"\S+", r"[\w']+|[^\w\s]", WORD)
 #: Of a network without an embedding, `dimensions` is 0.
 UNITS = ("words", "dimensions", "neurons", "outputs")
+#: Tokens of a document.
+LONGEST = 2 ** 16
 #: Numbers that a block of steps may take at once.
 _BLOCK = 2 ** 23
 
@@ -82,10 +84,12 @@ class TextNetwork:
                 raise UserError(f"{name} holds NaN or infinite numbers")
         if len(self.vocabulary) != units["words"] or len(set(self.vocabulary)) != len(self.vocabulary):
             raise UserError(f"a vocabulary of {len(set(self.vocabulary))} tokens is none for {units['words']} words")
+        if not all(map(str.isprintable, self.classes)):
+            raise UserError("a class has a name that cannot be printed")
         if self.pattern not in PATTERNS:
             raise UserError(f"words by the pattern {self.pattern!r} are unknown here")
         if self.task == "documents" and (len(self.classes) != units["outputs"] or not self.length
-                                         or not 2 <= self.length <= LARGEST or units["words"] <= UNKNOWN_ID):
+                                         or not 2 <= self.length <= LONGEST or units["words"] <= UNKNOWN_ID):
             raise UserError(f"{len(self.classes)} classes of documents of {self.length} tokens do not fit a network of "
                             f"{units['outputs']} outputs")
 

@@ -148,6 +148,35 @@ def test_a_broken_run_is_named_and_left_out(tmp_path, capsys, name, content):
     assert str(bad) in found.broken[str(bad)] and str(bad) in capsys.readouterr().err
 
 
+def as_folder(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def as_circle(path):
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+
+
+def as_text(path):
+    edit(path, lambda config: config["settings"]["method"].update(threshold="high"))
+
+
+@pytest.mark.parametrize("name, change", [("log.txt", as_folder), ("log.txt", as_circle), ("history.csv", as_folder),
+                                          ("config.json", as_text)])
+def test_a_run_whose_own_view_is_broken_does_not_end_the_page(tmp_path, capsys, name, change):
+    for run in ("good", "bad"):
+        samples.write_run(tmp_path / run)
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    edit(tmp_path / "bad" / "summary.json", lambda summary: summary.pop("threshold"))
+    change(tmp_path / "bad" / name)
+    found = document.Runs([str(tmp_path)])
+    document.write(found, tmp_path / "index.html")
+    assert [os.path.basename(folder) for folder in found.records] == ["good"]
+    line, = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "bad") in line
+
+
 def test_runs_that_are_not_finished(tmp_path):
     run = copy(SEEDS[1], tmp_path, "run")
     (run / "summary.json").unlink()
@@ -220,7 +249,9 @@ def test_the_server_gives_the_runs_files_and_no_others(site):
         for path in ("../secret.txt", "..%2f..%2fsecret.txt", "../../secret.txt", "%2fetc%2fpasswd", "", "weights.npz"):
             assert get(f"/{href}{path}")[0] == 404, path
         assert get("/runs/99/log.txt")[0] == get("/runs/x/log.txt")[0] == 404
-        assert get("/", host="somewhere.example")[0] == 403
+        assert get(f"/{href}log%00.txt")[0] == 404
+        assert get("/changes?since=" + "9" * 5000)[0] == get("/changes?since=x")[0] == get("http://[/")[0] == 400
+        assert get("/", host="somewhere.example")[0] == get("/", host="[")[0] == 403
         assert get("/", host=f"localhost:{running.server_address[1]}")[0] == 200
 
 

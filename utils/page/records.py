@@ -1,5 +1,6 @@
 """What the page shows of a run's folder, as JSON's types."""
 
+import contextlib
 import glob
 import json
 import math
@@ -75,11 +76,10 @@ class Record:
     def __init__(self, folder):
         self.id, self.folder = folder, folder
         self.stamp = stamp(folder)
-        try:
+        with _refusing(folder):
             self._read()
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
-            raise UserError(f"{folder} is no run as this version leaves them ({type(error).__name__}: {error}): "
-                            "restore it from a copy, or remove the folder") from None
+        # A run whose own view cannot be shown is left out by itself, not with all others.
+        self.details(Limits(10 ** 9))
 
     def _read(self):
         folder = self.folder
@@ -116,8 +116,10 @@ class Record:
         return "finished" if runs.is_finished(self.folder) else _training(self.folder, self._history)
 
     def details(self, limits):
-        """What the run's own view shows, of a size within the :class:`Limits`."""
-        return {"history": _columns(self._history, limits.points), "epochs": len(self._history),
+        """What the run's own view shows, of a size within the :class:`Limits`; errors as of the class."""
+        with _refusing(self.folder):
+            return {
+                "history": _columns(self._history, limits.points), "epochs": len(self._history),
                 "layers": [[*layer, layer.sparsity_percent, _number(layer.compression)] for layer in self.layers],
                 "settings": self._settings, "command": _text(self._config.get("command", "")),
                 "commit": _text(self._summary.get("git_commit") or self._config.get("git_commit") or ""),
@@ -150,7 +152,8 @@ def find(folders):
     for folder in folders:
         if not os.path.isdir(folder):
             raise UserError(f"{folder} is no folder: name folders that hold runs, such as results")
-        inside = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir())
+        # Not by scandir, which asks no further where links lead in a circle.
+        inside = sorted(filter(os.path.isdir, (os.path.join(folder, name) for name in os.listdir(folder))))
         for path in [folder] if _is_run(folder) else filter(_is_run, inside):
             found.setdefault(os.path.realpath(path), os.path.normpath(path))
     return list(found.values())
@@ -181,6 +184,16 @@ def references():
               row.compression, row.source) for row in published.FRONTIER]
     keys = ("network", "method", "dataset", "error", "sparsity", "compression", "source")
     return [{"id": f"published/{number}", **dict(zip(keys, row))} for number, row in enumerate(rows)]
+
+
+@contextlib.contextmanager
+def _refusing(folder):
+    """Turns what unexpected files of a run raise into a :class:`UserError`."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
+        raise UserError(f"{folder} is no run as this version leaves them ({type(error).__name__}: {error}): "
+                        "restore it from a copy, or remove the folder") from None
 
 
 def _is_run(folder):

@@ -4,6 +4,7 @@ import contextlib
 import ipaddress
 import json
 import os
+import re
 import threading
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,15 +73,19 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             try:
                 with self.server.lock:
-                    answer = self._answer(urlsplit(self.path))
+                    answer = self._answer(self.path)
             except UserError as error:
                 answer = 500, str(error).encode()
         # Without the lock, which a browser that does not read would keep; one may be closed meanwhile.
         with contextlib.suppress(ConnectionError, TimeoutError):
             self._send(*answer)
 
-    def _answer(self, url):
+    def _answer(self, path):
         """(status, body, type), perhaps without the latter."""
+        try:
+            url = urlsplit(path)
+        except ValueError:
+            return 400, b"this is no address"
         parts = [unquote(part) for part in url.path.split("/")[1:]]
         server = self.server
         if parts == [""]:
@@ -88,8 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
             page = document.render(server.runs, server.href, live=server.id)
             return 200, page.encode(), "text/html; charset=utf-8"
         if parts == ["changes"]:
+            since = parse_qs(url.query).get("since", ["0"])[0]
+            if not re.fullmatch("[0-9]{1,18}", since):
+                return 400, b"since is no number of a revision"
             server.runs.refresh()
-            return _as_json(self._changes(parse_qs(url.query).get("since", ["0"])[0]))
+            return _as_json(self._changes(int(since)))
         if len(parts) >= 4 and parts[:2] == ["runs", server.id] and parts[2] in map(str, range(len(server.known))):
             folder = server.known[int(parts[2])]
             record = server.runs.records.get(folder)
@@ -101,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _changes(self, since):
         runs = self.server.runs
-        rows = runs.changed_since(int(since) if since.isdecimal() else 0)
+        rows = runs.changed_since(since)
         return {"live": self.server.id, "revision": runs.revision, "ids": list(runs.records),
                 "broken": list(runs.broken.values()),
                 "rows": [{**row, "href": self.server.href(row["id"])} for row in rows]}
@@ -110,7 +118,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Whether the browser asks for us by an address of this machine: a foreign page must not read ours by DNS."""
         if not _is_loopback(self.server.server_address[0]):
             return True
-        return _is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or "")
+        try:
+            return _is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or "")
+        except ValueError:
+            return False
 
     def _send(self, status, body, kind="text/plain; charset=utf-8"):
         self.send_response(status)
@@ -130,11 +141,11 @@ _NOTHING = 404, b"not found"
 
 
 def _file(folder, parts):
-    root, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, *parts))
-    kind = _TYPES.get(os.path.splitext(path)[1])
-    if kind is None or os.path.commonpath([root, path]) != root:
-        return _NOTHING
     try:
+        root, path = os.path.realpath(folder), os.path.realpath(os.path.join(folder, *parts))
+        kind = _TYPES.get(os.path.splitext(path)[1])
+        if kind is None or os.path.commonpath([root, path]) != root:
+            return _NOTHING
         with open(path, "rb") as file:
             return 200, file.read(), kind
     except (OSError, ValueError):

@@ -42,7 +42,10 @@ def test_a_dense_networks_log_and_one_without_header_are_read(tmp_path):
 
 @pytest.mark.parametrize("content, text", [
     ("", "is not a log"), (log([]), "is not a log"), (log(["000/200 600 1.0e-03"]), "log.txt, line 8, is no row"),
-    (log(rows(1)).replace("'0.958", "'?"), "line 8, is no row")])
+    (log(rows(1)).replace("'0.958", "'?"), "line 8, is no row"),
+    (log(rows(1)).replace("'0.958", "'1.958"), "line 8, is no row.*not between 0 and 1"),
+    (log(rows(1, ard="[0.2373, -0.1]")), "line 8, is no row.*not between 0 and 1"),
+    (log([*rows(2), *rows(1, ard="[0.2373]")]), "damaged: line 10")])
 def test_what_is_no_log_is_refused_by_name(tmp_path, content, text):
     (tmp_path / "log.txt").write_text(content)
     with pytest.raises(UserError, match=text):

@@ -61,6 +61,9 @@ def read_log(path):
             columns = line.split()
         elif re.match(r"\s*\d+/\d+\s", line):
             rows.append(_log_row(line, columns, f"{path}, line {number},"))
+            if len(rows[-1]["sparsity_percent"]) != len(rows[0]["sparsity_percent"]):
+                raise UserError(f"{path} is damaged: line {number} tells the sparsity of another number of layers than "
+                                "the first row; restore it from a copy")
     if not rows:
         raise UserError(f"{path} is not a log of the original repository: it has no rows that begin with an epoch such "
                         "as 000/200")
@@ -108,6 +111,8 @@ def _log_row(line, columns, where):
         if not all(map(math.isfinite, (*found["sparsity_percent"], *(
                 value for name, value in found.items() if name != "sparsity_percent")))):
             raise ValueError("a value is not finite")
+        if not all(0 <= share <= 100 for share in (*ard, found["train_error_percent"], found["test_error_percent"])):
+            raise ValueError("a share is not between 0 and 1")
         return found
     except (ValueError, KeyError) as error:
         raise UserError(f"{where} is no row of the original's log ({error})") from None

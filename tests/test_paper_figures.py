@@ -6,7 +6,9 @@ from PIL import Image
 
 import samples
 import scripts
+from experiments import paper_figures
 from utils import files
+from utils.errors import UserError
 
 
 def write_run(folder, method="SparseVD", network="LeNet-300-100", dataset="mnist", losses=(1.0, 0.5), **values):
@@ -102,6 +104,32 @@ def test_the_trade_off_has_every_run_that_prunes_mnist_as_it_is(drawn):
     assert sorted(row[-3:] for row in rows) == [
         *3 * [["1", "2.00", "100"]], ["1", "2.00", "1000"], ["1", "2.00", "30"], ["2", "2.00", "100"]]
     assert "by KL weight, LeNet-300-100: 0.3, 1, 10" in drawn[1] and "by KL weight, LeNet-5" not in drawn[1]
+
+
+def test_a_pair_whose_history_has_no_kl_weight_is_named(tmp_path):
+    for name, method in (("additive", "SparseVD"), ("multiplicative", "SparseVD, multiplicative noise")):
+        write_run(tmp_path / name, method)
+    path = tmp_path / "additive" / "history.csv"
+    path.write_text(path.read_text().replace("kl_weight", "weight"))
+    (tmp_path / "additive" / "gradient_variance.json").write_text(json.dumps({"rows": []}))
+    with pytest.raises(UserError, match="additive/history.csv has no column kl_weight"):
+        paper_figures.draw_noises(str(tmp_path))
+
+
+@pytest.mark.parametrize("noise", ["other", ["additive"]])
+def test_a_noise_that_is_none_makes_no_pair(tmp_path, noise):
+    for name, flags in (("additive", {}), ("other", {"parameterization": noise})):
+        samples.write_run(tmp_path / name)
+        (tmp_path / name / "summary.json").write_text(json.dumps({**samples.SUMMARY, "flags": flags}))
+    assert "not drawn, it needs two runs" in paper_figures.draw_noises(str(tmp_path))[1]
+
+
+def test_snapshots_of_data_without_a_title_are_drawn(tmp_path):
+    samples.write_run(tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(path.read_text().replace('"title": "digits", "fingerprint"', '"fingerprint"'))
+    figure, text = paper_figures.draw_weights(str(tmp_path))
+    assert figure and text == "weights of run"
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -10,6 +10,8 @@ import pytest
 import scripts
 from conftest import ROOT
 import samples
+from experiments import paper_tables
+from samples import SUMMARY
 from utils import results
 
 
@@ -142,7 +144,13 @@ def test_without_runs_the_papers_rows_stand_alone(tmp_path):
 
 @pytest.mark.parametrize("name, content", [
     ("summary.json", "{"), ("summary.json", {"compression": "much"}), ("summary.json", {"nonzero": {"dense1": 1}}),
-    ("summary.json", {"seed": None}), ("summary.json", {"format": 3}), ("config.json", {"settings": {}}),
+    ("summary.json", {"seed": None}), ("summary.json", {"nonzero": {"dense1": 2 ** 53, "dense2": 6},
+                                                        "weights": {"dense1": 2 ** 53 + 1, "dense2": 12}}),
+    ("summary.json", {"parts": {"words": {"before": 9, "left": 3}}}), ("summary.json", {"valid_bits": 1.0}),
+    ("summary.json", {"parts": {"words": {"before": 9, "left": 3}}, "valid_perplexity": 1.0}),
+    ("summary.json", {"flags": {"kl_weight": "much"}}), ("summary.json", {"flags": {"kl_weight": [1]}}),
+    ("summary.json", {"flags": {"kl_weight": 10 ** 400}}), ("summary.json", {"format": 3}),
+    ("config.json", {"settings": {}}),
     ("history.csv", "epoch\n1\n"), ("history.csv", "epoch,\"\n1"), ("baselines.json", {"L1, scikit-learn": 1}),
     ("gradient_variance.json", {"rows": [{}]}), ("thresholds.json", "[" * 100_000)])
 def test_a_damaged_run_is_named_and_left_out(tmp_path, capsys, name, content):
@@ -155,6 +163,29 @@ def test_a_damaged_run_is_named_and_left_out(tmp_path, capsys, name, content):
         assert [summary["folder"] for summary in group.summaries] == [str(tmp_path / "good")]
     warning, = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: skipped: ") and str(path) in warning
+
+
+@pytest.mark.parametrize("changed", [
+    {name: {"dense1": SUMMARY[name]["dense1"], "other": SUMMARY[name]["dense2"]}
+     for name in ("weights", "nonzero", "sparsity_percent", "compression_by_layer")},
+    {"parts": {"symbols": {"before": 9, "left": 3}}, "valid_error_percent": 4.0},
+    {"parts": {"words": {"before": 9, "left": 3}}, "valid_bits": 4.0, "test_bits": 4.0}])
+def test_a_run_of_other_layers_or_measures_than_its_group_is_left_out(tmp_path, capsys, changed):
+    own = {"network": "word-lstm", "parts": {"words": {"before": 9, "left": 3}}, "valid_error_percent": 5.0}
+    for number, more in enumerate((changed, {}, {})):
+        samples.write_run(tmp_path / str(number))
+        (tmp_path / str(number) / "summary.json").write_text(json.dumps({**SUMMARY, **own, "seed": number, **more}))
+    group, = results.collect(str(tmp_path))
+    assert [summary["seed"] for summary in group.summaries] == [1, 2]
+    assert "0/summary.json has other layers or measures" in capsys.readouterr().err
+    assert sum("measured" in str(row) for row in paper_tables.texts([group])) == 1
+
+
+def test_weights_of_the_kl_term_by_layer_are_kept(tmp_path):
+    samples.write_run(tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(
+        {**SUMMARY, "method": "sbp", "flags": {"kl_weight": [1.0, 2.0]}}))
+    assert results.collect(str(tmp_path))[0].values == {"kl_weight": [1.0, 2.0]}
 
 
 def test_tables_of_the_other_runs_are_printed_beside_a_damaged_one(tmp_path):

@@ -5,7 +5,7 @@ import glob
 import json
 import os
 import sys
-from collections import defaultdict, namedtuple
+from collections import Counter, defaultdict, namedtuple
 
 import numpy as np
 
@@ -59,12 +59,27 @@ def collect(folder="results"):
         groups[key][json.dumps(recipe(summary), sort_keys=True)].append(summary)
     found = []
     for key, by_recipe in groups.items():
-        joined = _joined(by_recipe.values())
+        joined = [_alike(own) for own in _joined(by_recipe.values())]
         recipes = [recipe(own[0]) for own in joined]
         found += [Group(*key, *told, sorted(own, key=lambda summary: summary["seed"]))
                   for *told, own in zip(recipes, _told_apart(recipes), joined)]
     return sorted(found, key=lambda group: (group.network_title, group.method_title, group.start_title,
                                             group.dataset_title, group.epochs, group.flags_shown, group.origin))
+
+
+def _alike(summaries):
+    """Those of a group without the few that are of other layers or measures than most, which are named on stderr."""
+    def told(summary):
+        measured = (key for key in summary if key.startswith("valid_"))
+        return tuple(summary["weights"]), frozenset(measured), frozenset(summary.get("parts", ()))
+    usual = Counter(map(told, summaries)).most_common(1)[0][0]
+
+    def read(summary):
+        if told(summary) != usual:
+            raise UserError(f"{os.path.join(summary['folder'], 'summary.json')} has other layers or measures than the "
+                            "other runs of its flags: restore it from a copy, or remove the folder")
+        return summary
+    return list(readable(read, summaries))
 
 
 def _joined(groups):
@@ -134,8 +149,8 @@ def readable(read, paths):
 
     Parameters
     ----------
-    read : callable(str)
-    paths : iterable of str
+    read : callable(path)
+    paths : iterable
     """
     for path in paths:
         try:

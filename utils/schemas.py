@@ -21,8 +21,9 @@ FORMAT = 2
 
 Text = Annotated[str, Meta(max_length=100_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
+# Larger ones have no float of their own, and are none of a run's.
+Count = Annotated[int, Meta(ge=0, le=2 ** 53)]
+Positive = Annotated[int, Meta(ge=1, le=2 ** 53)]
 Seed = Annotated[int, Meta(ge=0, lt=2 ** 32)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -212,8 +213,8 @@ class _Row(TypedDict):
 
 
 class _GeneratorState(TypedDict):
-    state: Count
-    inc: Count
+    state: Annotated[int, Meta(ge=0)]
+    inc: Annotated[int, Meta(ge=0)]
 
 
 class _Generator(TypedDict):
@@ -303,6 +304,7 @@ def check(value, kind, path):
         msgspec.convert(value, kind)
         if kind is Summary:
             _check_layers(value)
+            _check_values(value)
         elif kind is Checkpoint:
             _check_checkpoint(value)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
@@ -353,6 +355,18 @@ def _check_layers(summary):
             raise ValueError(f"{field} is of other layers than weights")
     if not names or any(summary["nonzero"][name] > summary["weights"][name] for name in names):
         raise ValueError("more weights are not zero than there are")
+
+
+def _check_values(summary):
+    """What tables and figures take of some runs."""
+    measures = [name for name in ("bits", "perplexity", "error_percent") if f"valid_{name}" in summary]
+    if "parts" in summary and not measures or any(f"test_{name}" not in summary for name in measures):
+        raise ValueError("parts of a network of texts without what was measured on validation and test data")
+    try:
+        # Of other methods, it may be one for each layer.
+        float(summary["flags"].get("kl_weight", 1.0) if summary["method"] == "sparse-vd" else 1.0)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("the flag kl_weight is no number") from None
 
 
 def _check_checkpoint(meta):

@@ -605,12 +605,18 @@ def test_images_of_another_size_are_refused():
 
 
 def test_a_run_without_files_is_refused(tmp_path):
-    from utils.export import read_run
+    from utils.export import described_layers, read_run
+    (tmp_path / "broken").mkdir()
     with pytest.raises(UserError, match="network.json is missing"):
         read_run(str(tmp_path))
-    files.write_json(str(tmp_path / "network.json"), {"layers": [{"kind": "gate"}]})
+    files.write_json(str(tmp_path / "network.json"), {"layers": [{"kind": "gate", "name": "g", "shape": [2]}]})
     with pytest.raises(UserError, match="holds no weights_pruned.npz"):
         read_run(str(tmp_path))
+    for broken in ([], [{"kind": "gate", "name": 1, "shape": [2]}], [{"kind": "gate", "name": "g", "shape": []}],
+                   [{"kind": "gate", "name": "g", "shape": ["2"]}], [{"kind": "gate", "name": "g"}]):
+        files.write_json(str(tmp_path / "broken" / "network.json"), {"layers": broken})
+        with pytest.raises(UserError, match="network.json is not as this project writes it"):
+            described_layers(str(tmp_path / "broken"))
     files.write_arrays(tmp_path / "weights_pruned.npz", {"d.W": np.ones((2, 2), np.float32)})
     files.write_arrays(tmp_path / "preprocessing.npz", {"whitening": np.eye(2, dtype=np.float32)})
     with pytest.raises(UserError, match="preprocessing.npz has no arrays mean, or mean and whitening, alone"):

@@ -157,6 +157,23 @@ def test_without_theano_it_predicts_the_same(run):
         assert error == pytest.approx(results.read_summary(folder)["test_error_percent"], abs=0.05)
 
 
+def test_settings_that_are_missing_or_none_are_named(run, tmp_path):
+    name, folder = run
+    config, summary = (files.read_json(os.path.join(folder, f"{file}.json")) for file in ("config", "summary"))
+    files.write_json(tmp_path / "summary.json", summary)
+    for section, key in ((None, "units"), ("dataset", "length"), *{
+            "words": [("training", "batch_size")], "documents": [(None, "embedding")]}.get(name, ())):
+        for value, text in (("x", "config.json is not as this project"), (None, f"config.json does not say {key}")):
+            changed = json.loads(json.dumps(config))
+            own = changed["settings"][section] if section else changed["settings"]
+            own[key] = value
+            if value is None:
+                del own[key]
+            files.write_json(tmp_path / "config.json", changed)
+            with pytest.raises(UserError, match=text):
+                FinishedRun(str(tmp_path)).texts()
+
+
 def test_it_becomes_a_file(run, capsys, monkeypatch):
     for package in ("constriction", "safetensors"):
         pytest.importorskip(package, reason=f"{package} is not installed (requirements-export.txt)")

@@ -45,6 +45,9 @@ class _Dataset(_Named):
     random_labels: NotRequired[bool | None]
     validation: NotRequired[Positive | None]
     variant: NotRequired[Text | None]
+    vocabulary: NotRequired[Positive | None]
+    length: NotRequired[Positive | None]
+    part: NotRequired[Share | None]
 
 
 class _Training(TypedDict):
@@ -82,6 +85,8 @@ class _Settings(TypedDict):
     network: Name
     network_title: Name
     k: AboveZero
+    units: NotRequired[Positive | None]
+    embedding: NotRequired[Positive | None]
     method: _Named
     dataset: _Dataset
     training: _Training
@@ -234,11 +239,16 @@ class Checkpoint(TypedDict):
     generator: _Generator
 
 
+class _Layer(_Named):
+    kind: Name
+    shape: Annotated[list[Positive], Meta(min_length=1)]
+
+
 class Network(TypedDict):
     """`network.json`; whether the layers make a network, :func:`utils.export.network.check` finds out."""
 
     format: NotRequired[Format]
-    layers: list[dict[str, Any]]
+    layers: Annotated[list[_Layer], Meta(min_length=1)]
 
 
 class _Baseline(TypedDict):

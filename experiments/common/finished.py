@@ -16,6 +16,9 @@ __all__ = ["FinishedRun"]
 
 #: Networks of texts, and what they are trained on, by the names of `experiments.common.sources.SOURCES`.
 _TEXTS = {"char-lstm": "characters", "word-lstm": "words", "text-lstm": "documents"}
+#: What their settings must say.
+_SETTINGS = {"characters": ("units", "length"), "words": ("units", "length", "batch_size"),
+             "documents": ("units", "length", "embedding", "vocabulary")}
 
 
 class FinishedRun:
@@ -95,12 +98,18 @@ class FinishedRun:
     @property
     def _values(self):
         own = self.settings["dataset"]
-        return {**self.settings, **own, "dataset": own["name"], **self.settings["training"]}
+        found = {"vocabulary": None, "part": None, **self.settings, **own, "dataset": own["name"],
+                 **self.settings["training"]}
+        missing = [name for name in _SETTINGS.get(self.task, ()) if found.get(name) is None]
+        if missing:
+            raise UserError(f"{os.path.join(self.folder, 'config.json')} does not say {' and '.join(missing)}: restore "
+                            "it from a copy, or train the run again")
+        return found
 
     def exported_texts(self, examples, classes=()):
         """The :class:`utils.export.TextNetwork` of a run on texts; `examples` as :meth:`texts` gives them."""
         if self.task == "documents":
-            own = dict(pattern=WORD, length=self.settings["dataset"]["length"],
+            own = dict(pattern=WORD, length=self._values["length"],
                        classes=list(classes or map(str, range(examples.num_classes))))
         else:
             own = dict(pattern=data.TEXTS[examples.id].words.pattern, length=None, classes=[])

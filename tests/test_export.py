@@ -276,6 +276,11 @@ def test_the_mean_of_inputs_that_are_no_images(packages, values):
     assert abs(found - mean).max() < 0.01
 
 
+def test_the_same_network_is_the_same_file(packages):
+    network = mnist_like()
+    assert len({container.dumps(network, "5") for _ in range(10)}) == 1
+
+
 def test_damaged_files_are_refused_with_one_line(packages, tmp_path):
     path = tmp_path / "net"
     content = container.dumps(mnist_like(), "5")

@@ -152,8 +152,13 @@ def _text_array(keep, name, array):
 
 def _packed(arrays, format):
     check_sum = zlib.crc32(b"".join(arrays.values()))
-    return require("safetensors.numpy").save({name: np.frombuffer(array, np.uint8) for name, array in arrays.items()},
-                                             {"format": format, "crc32": f"{check_sum:08x}"})
+    metadata = {"format": format, "crc32": f"{check_sum:08x}"}
+    content = require("safetensors.numpy").save(
+        {name: np.frombuffer(array, np.uint8) for name, array in arrays.items()}, metadata)
+    # safetensors writes the two in any order; the same network is to make the same file.
+    first, second = (f'"{name}":"{value}"'.encode() for name, value in metadata.items())
+    end = 8 + int.from_bytes(content[:8], "little")
+    return content[:end].replace(second + b"," + first, first + b"," + second) + content[end:]
 
 
 def _deflated(text):

@@ -22,12 +22,10 @@ import shutil
 import signal
 import struct
 import sys
-import tarfile
 import tempfile
 import time
 import traceback
 import zipfile
-import zlib
 from collections import namedtuple
 from unittest import mock
 
@@ -187,20 +185,12 @@ def damage_members(content, rng):
         if len(values):
             values[rng.randrange(len(values))] = rng.choice([np.nan, np.inf, -np.inf])
         members[name] = members[name][:128] + array.tobytes()
-    return zipped(members, rng.choice([zipfile.ZIP_STORED] * 5 + [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
-
-
-def zipped(members, compression=zipfile.ZIP_STORED):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return file.getvalue()
+    return samples.wheel(members, rng.choice([zipfile.ZIP_STORED] * 5 + [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2]))
 
 
 def damage_npz(content, rng):
     if rng.random() < 0.01:
-        return zipped({"dense1.W.npy": BOMB}, zipfile.ZIP_DEFLATED)
+        return samples.wheel({"dense1.W.npy": BOMB})
     return sometimes(0.6, damage_members)(content, rng)
 
 
@@ -229,20 +219,18 @@ def damage_container(content, rng):
         architecture = damage_value(json.loads(container._inflated(arrays["architecture"])), rng)
         arrays["architecture"] = container._deflated(json.dumps(architecture))
     else:
-        name = rng.choice(list(arrays))
+        name = rng.choice(sorted(arrays))
         arrays[name] = damage_bytes(arrays[name], rng)
     order = [name for name in ("architecture", "vocabulary", "code", "values", "whitening") if name in arrays]
     format = container.TEXT_FORMAT if "vocabulary" in arrays else container.FORMAT
-    check = zlib.crc32(b"".join(arrays[name] for name in order))
-    return reading.save({name: np.frombuffer(array, np.uint8) for name, array in arrays.items()},
-                        {"format": format, "crc32": f"{check:08x}"})
+    return container._packed({name: arrays[name] for name in order}, format)
 
 
 def damage_packed(content, rng):
     """A gzip file whose checksum is right and whose content is not; or a bomb of it."""
     if rng.random() < 0.002:
-        return gzip.compress(BOMB, 1) * 5
-    return gzip.compress(damage_bytes(gzip.decompress(content), rng), 1)
+        return gzip.compress(BOMB, 1, mtime=0) * 5
+    return gzip.compress(damage_bytes(gzip.decompress(content), rng), 1, mtime=0)
 
 
 class Hostile:
@@ -382,13 +370,7 @@ def idx_file():
 
 
 def cifar_archive():
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
-        for name in ("train.bin", "test.bin"):
-            info = tarfile.TarInfo(f"folder/{name}")
-            info.size = 2 * 3073
-            tar.addfile(info, io.BytesIO(bytes(info.size)))
-    return file.getvalue()
+    return samples.tar_of({f"folder/{name}": bytes(2 * 3073) for name in ("train.bin", "test.bin")})
 
 
 def read_archive(path):

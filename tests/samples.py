@@ -1,6 +1,7 @@
 """Small files as the project writes them, for tests that damage them."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -135,19 +136,19 @@ def table(*rows):
     return file.getvalue().encode()
 
 
-def wheel(members):
-    """A zip archive, compressed, of {path: bytes}."""
+def wheel(members, compression=zipfile.ZIP_DEFLATED):
+    """A zip archive, compressed, of {path: bytes}; no time of the clock's is in it."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, compression)
     return file.getvalue()
 
 
 def tar_of(members):
-    """A gzipped tar archive of {path: bytes}, with the folders that they are in."""
+    """A gzipped tar archive of {path: bytes}, with the folders that they are in; no time of the clock's is in it."""
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
+    with tarfile.open(fileobj=file, mode="w") as archive:
         for path, content in members.items():
             folder = tarfile.TarInfo(os.path.dirname(path))
             folder.type = tarfile.DIRTYPE
@@ -155,4 +156,4 @@ def tar_of(members):
             member = tarfile.TarInfo(path)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
+    return gzip.compress(file.getvalue(), 1, mtime=0)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import time
 import zipfile
 from unittest import mock
@@ -30,6 +31,17 @@ def test_the_samples_are_read(tmp_path):
         reader = fuzz.READERS[name]
         reader.make(str(tmp_path / name / "run"))
         reader.read(os.path.join(tmp_path, name, "run", reader.place))
+
+
+@pytest.mark.parametrize("name", fuzz.offered())
+def test_the_damage_of_a_number_is_always_the_same(name, tmp_path, monkeypatch):
+    reader, found = fuzz.READERS[name], []
+    for seconds in (1e9, 1.5e9):
+        monkeypatch.setattr("time.time", lambda: seconds)
+        reader.make(str(tmp_path / str(seconds)))
+        content = fuzz.content_of(tmp_path / str(seconds) / reader.place)
+        found.append([content, *(reader.damage(content, random.Random(number)) for number in range(20))])
+    assert found[0] == found[1]
 
 
 def test_what_fuzzing_looks_for_is_found(monkeypatch):

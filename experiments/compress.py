@@ -74,11 +74,11 @@ def main():
         if args.torch or args.values or args.output:
             raise UserError(f"{args.run} is a file, compressed already: --values, --output and --torch take a run's "
                             "folder")
-        if not (args.c or args.onnx or args.predict is not None):
-            raise UserError(f"{args.run} is a file, compressed already: give --predict, --c or --onnx")
         network, title = load(args.run), os.path.basename(args.run)
         if isinstance(network, TextNetwork):
             refuse_other_formats(args)
+        if not (args.c or args.onnx or args.predict is not None):
+            raise UserError(f"{args.run} is compressed already: give --predict, --c or --onnx")
     else:
         network, title = compress(args)
     if args.c:

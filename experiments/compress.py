@@ -263,7 +263,9 @@ def predicted(network, source):
         output = network.predict([source])[0]
     else:
         between = " " if network.task == "words" and source and not source.endswith("\n") else ""
-        return source + between + network.generate(WRITTEN, source)
+        # A stranger's tokens may be a terminal's commands.
+        return source + between + "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd"
+                                          for sign in network.generate(WRITTEN, source))
     best = [f"{network.classes[number]} ({100 * output[number]:.1f} %)" for number in np.argsort(-output)[:3]]
     return f"{source}: {best[0]}, then {', '.join(best[1:])}"
 

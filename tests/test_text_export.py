@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import samples
+from experiments import compress
 from data import TEXTS
 from data.texts import Documents, RawDocuments, Split, Text
 from test_export import packages, run_without_theano  # noqa: F401  a fixture
@@ -265,3 +266,9 @@ def test_networks_that_do_not_fit_are_refused():
     for found in (layers, layers[:1], [*layers[:2], {"kind": "output", "name": "out"}]):
         with pytest.raises(UserError, match="no network of texts|has no lstm"):
             texts.of_run(found, {}, task="words", vocabulary=(), classes=[], pattern=PATTERNS[0], length=None)
+
+
+def test_a_strangers_tokens_do_not_reach_the_terminal_as_commands(monkeypatch):
+    network = sparse("words", 6)
+    monkeypatch.setattr(type(network), "generate", lambda *_: "\x1b[2Jo\n")
+    assert compress.predicted(network, "w3") == "w3 \ufffd[2Jo\n"

@@ -223,7 +223,12 @@ def test_values_reach_the_network():
     for layer in layers:
         constants = layer.posterior.constants
         assert (constants.threshold, constants.approximation) == (1.5, kl.first_version)
-    assert method.start(net, ["x"], set()) == ", log sigma^2 = -15"
+    # Where log sigma^2 is -15, log alpha is -8 at exp(-3.5).
+    for layer, size in zip(layers, (0.0303, 0.0301, 0.0301)):
+        layer.W.set_value(np.full_like(layer.W.get_value(), size))
+    sizes = [layer.W.get_value().size for layer in layers]
+    assert method.start(net, ["x"], set()).startswith(
+        f", log sigma^2 = -15; {100 * sizes[0] / sum(sizes):.0f} % of the weights have log alpha < -8, ")
     assert method.start(net, ["x"], {"log_sigma2"}) == ", log sigma^2 = -10"
     dropped = network(methods.make("binary-dropout", dropout_rate=0.1))
     assert [layer.p for layer in get_all_layers(dropped) if hasattr(layer, "p")] == [0.1]

@@ -115,6 +115,11 @@ class WeightPosterior:
         additive = self.parameterization == "additive"
         self.noise.set_value(self._log_sigma2_of(value) if additive else value.astype(self.theta.dtype))
 
+    def num_without_gradient(self):
+        """How many weights have so little noise for their size that nothing makes it grow: log alpha < -8."""
+        log_alpha = self.noise.get_value() - (self._log_theta2() if self.parameterization == "additive" else 0)
+        return np.count_nonzero(log_alpha < -self.CLIP)
+
     def _log_alpha_of(self, log_sigma2):
         # Beyond the clip it would have no gradient, and nothing else moves it.
         return np.clip(log_sigma2 - self._log_theta2(), -self.CLIP, self.CLIP).astype(self.theta.dtype)

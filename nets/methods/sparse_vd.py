@@ -123,7 +123,11 @@ class SparseVD(Method):
         value = self.log_sigma2 if from_weights is None else from_weights
         for posterior in posteriors(net):
             posterior.set_log_sigma2(value)
-        return f", log sigma^2 = {value:g}"
+        share = 100 * (sum(posterior.num_without_gradient() for posterior in posteriors(net))
+                       / sum(posterior.theta.get_value(borrow=True).size for posterior in posteriors(net)))
+        return f", log sigma^2 = {value:g}" + (
+            f"; {share:.0f} % of the weights have log alpha < -8, where their noise does not grow and they are hardly "
+            "pruned: that takes a higher --log-sigma2" if share >= 1 else "")
 
     def check(self, net):
         if self.structure != "none" and not any(isinstance(layer, SparseVDLSTMLayer) for layer in weight_layers(net)):

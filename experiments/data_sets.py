@@ -55,10 +55,11 @@ def parse():
     kinds = [kind for kind in KINDS if args.name in kind.names]
     if args.name is not None and not kinds:
         raise UserError(f"there is no data set {args.name!r}; {parser.prog} without a name lists all")
-    for flag in parser.given(args, ("variant", "tokens", "part", "vocabulary", "length")):
-        if not any(flag.removeprefix("--") in kind.flags for kind in kinds):
-            of = " and ".join(kind.title for kind in KINDS if flag.removeprefix("--") in kind.flags)
-            parser.error(f"{flag} is of {of}" + f", and {args.name} is none" * bool(args.name))
+    for flag in parser.given(args, sorted(set().union(*(kind.flags for kind in KINDS)))):
+        of = [kind for kind in KINDS if flag.removeprefix("--") in kind.flags]
+        if not any(kind in kinds for kind in of):
+            parser.error(f"{flag} is of {' and '.join(kind.title for kind in of)}"
+                         + f", and {args.name} is none" * bool(args.name))
     return args, kinds
 
 

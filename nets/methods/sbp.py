@@ -8,8 +8,8 @@ from lasagne.layers import InputLayer, get_all_layers, get_all_params
 
 from nets import kernels
 from nets.layers.log_normal import HIGH, LOW, LogNormalConv2DLayer, LogNormalDenseLayer, LogNormalLayer
-from nets.methods.dense import Dense
 from nets.methods.base import Group, Method, Term
+from nets.methods.dense import Dense
 from nets.schedules import Constant as ConstantSchedule
 from nets.sparsity import weight_layers
 from utils.flags import Flag, number, size
